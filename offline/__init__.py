@@ -1,0 +1,1 @@
+"""Files in, files out: conversion of recordings, covers, training."""

@@ -1,0 +1,1 @@
+"""The converter: signal functions, models, engine."""

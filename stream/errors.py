@@ -1,0 +1,93 @@
+"""Every error raised on purpose.
+
+TimbralError
+├── ConfigError           a setting is wrong; the message names it and what is allowed
+├── AudioError            audio cannot be used: a file that is no audio, samples that are no numbers
+├── ModelError            a model file cannot be used
+│   ├── ModelNotFound         no such file
+│   ├── ModelMismatch         the file is not the model that is expected there
+│   └── DeviceUnavailable     the device asked for cannot run it
+├── VoiceError            a voice cannot be used
+│   ├── VoiceNotFound         no voice of that name
+│   └── BadBundle             its folder is incomplete, altered or of another format
+└── LinkError             the server cannot be reached, or ended the conversation
+
+`ValueError` stays what it is: a programmer's wrong argument. The message of every class here is
+fit to show to a user: what is wrong, and what to do.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class TimbralError(Exception):
+    """Base class."""
+
+
+class ConfigError(TimbralError):
+    """Raised when a setting is wrong."""
+
+
+class AudioError(TimbralError):
+    """Raised when audio cannot be read or holds something other than sound."""
+
+
+class ModelError(TimbralError):
+    """Raised when a model file cannot be used."""
+
+
+class ModelNotFound(ModelError):
+    """Raised when a model file is missing."""
+
+    def __init__(self, path: Path, advice: str) -> None:
+        self.path = path
+        super().__init__(f"No model at {path}. {advice}")
+
+
+class ModelMismatch(ModelError):
+    """Raised when a file loads but is another model than the one that belongs there."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.path = path
+        super().__init__(f"{path.name}: {why}.")
+
+
+class DeviceUnavailable(ModelError):
+    """Raised when ONNX Runtime cannot run on the device that was asked for."""
+
+    def __init__(self, device: str, available: Iterable[str]) -> None:
+        self.device = device
+        super().__init__(
+            f"ONNX Runtime cannot use {device} here; it offers {', '.join(available)}. "
+            "Choose `--device cpu`, or see `timbral doctor` for what is missing."
+        )
+
+
+class VoiceError(TimbralError):
+    """Raised when a voice cannot be used."""
+
+
+class VoiceNotFound(VoiceError):
+    """Raised when there is no voice of that name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        super().__init__(f"No voice '{name}'. There are: {', '.join(sorted(known)) or 'none'}.")
+
+
+class BadBundle(VoiceError):
+    """Raised when a voice's folder is incomplete, altered, or of another format."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.path = path
+        super().__init__(
+            f"The voice in {path} was refused: {why}. Remove it or add the voice again."
+        )
+
+
+class LinkError(TimbralError):
+    """Raised on the client's side when the server is away or ends the conversation."""
+
+    def __init__(self, text: str, code: str = "") -> None:
+        self.code = code
+        super().__init__(text)

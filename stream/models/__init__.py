@@ -1,0 +1,1 @@
+"""Neural models behind small typed calls, and the voices on disk."""

@@ -1,0 +1,148 @@
+"""The one place that knows ONNX Runtime."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from stream.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
+
+Array = NDArray[np.generic]
+State = tuple[Array, ...]
+Shape = tuple[int | None, ...]
+Device = Literal["auto", "cpu", "cuda", "directml", "coreml", "openvino"]
+DEVICES: tuple[Device, ...] = get_args(Device)
+
+CPU = "CPUExecutionProvider"
+PROVIDERS: Mapping[str, str] = {
+    "cuda": "CUDAExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "cpu": CPU,
+}
+AUTO = ("cuda", "directml", "cpu")  # the order in which `auto` tries; others only when asked for
+
+STATE, NEXT = "state_", "next_"
+
+
+class OnnxModel:
+    """A loaded ONNX graph: named arrays in, named arrays out.
+
+    A graph may carry memory from call to call: each of its inputs `state_X` has an output `next_X`
+    of the same fixed shape, and zeros are the start. The memory belongs to the caller, who passes
+    it in and gets the next one back. The model holds none, so one serves every stream and thread.
+
+    inputs, outputs   the names that must be there, each with its shape; `None` fits any length
+
+    Raises `ModelNotFound`, `ModelMismatch` when names, shapes or states are others, and
+    `DeviceUnavailable` when a device was asked for by name and does not run the graph (ONNX
+    Runtime itself would go on on the CPU and only log it). `provider` names what does run it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        inputs: Mapping[str, Shape],
+        outputs: Mapping[str, Shape],
+        *,
+        device: Device = "cpu",
+        threads: int = 1,
+    ) -> None:
+        if not path.is_file():
+            raise ModelNotFound(path, "Install timbral again, or add the voice again.")
+        self._path = path
+        self._ort = _session(path, device, threads)
+        self.provider: str = self._ort.get_providers()[0]
+        found_in = {i.name: i for i in self._ort.get_inputs()}
+        found_out = {o.name: o for o in self._ort.get_outputs()}
+        self._state_names = sorted(name for name in found_in if name.startswith(STATE))
+        self._check("input", inputs, {n: i for n, i in found_in.items() if n[:6] != STATE})
+        self._check("output", outputs, {n: o for n, o in found_out.items() if n[:5] != NEXT})
+        self._outputs = list(outputs)
+        self._next_names = [NEXT + name[len(STATE) :] for name in self._state_names]
+        self._initial = tuple(self._zeros(found_in[name]) for name in self._state_names)
+        for name, zeros in zip(self._next_names, self._initial, strict=True):
+            if name not in found_out or tuple(found_out[name].shape) != zeros.shape:
+                raise ModelMismatch(path, f"state output {name} of shape {zeros.shape} is missing")
+
+    def initial_state(self) -> State:
+        """The memory before the first call: zeros."""
+        return self._initial
+
+    def step(self, state: State, **inputs: Array) -> tuple[dict[str, Array], State]:
+        """One call; returns the outputs by name and the memory for the next call."""
+        feed: dict[str, Array] = dict(zip(self._state_names, state, strict=True))
+        feed.update(inputs)
+        results: list[Array] = self._ort.run([*self._outputs, *self._next_names], feed)
+        n = len(self._outputs)
+        return dict(zip(self._outputs, results[:n], strict=True)), tuple(results[n:])
+
+    def __call__(self, **inputs: Array) -> dict[str, Array]:
+        """One call of a graph without memory."""
+        return self.step((), **inputs)[0]
+
+    def _check(self, kind: str, expected: Mapping[str, Shape], found: Mapping[str, Any]) -> None:
+        if set(found) != set(expected):
+            why = f"expected {kind}s {sorted(expected)}, found {sorted(found)}"
+            raise ModelMismatch(self._path, why)
+        for name, shape in expected.items():
+            declared = tuple(found[name].shape)
+            fits = len(declared) == len(shape) and all(
+                want is None or not isinstance(have, int) or have == want
+                for want, have in zip(shape, declared, strict=True)
+            )
+            fixed = any(
+                want is None and isinstance(have, int)
+                for want, have in zip(shape, declared, strict=False)
+            )
+            if not fits or fixed:
+                raise ModelMismatch(self._path, f"{kind} {name} is {declared}, expected {shape}")
+
+    def _zeros(self, value: Any) -> Array:
+        shape = tuple(value.shape)
+        if not all(isinstance(size, int) for size in shape):
+            raise ModelMismatch(self._path, f"{value.name} has no fixed shape: {shape}")
+        dtype = {"tensor(float)": np.float32, "tensor(int64)": np.int64}.get(value.type)
+        if dtype is None:
+            raise ModelMismatch(self._path, f"{value.name} is {value.type}, not float or int64")
+        zeros = np.zeros(shape, dtype)
+        zeros.flags.writeable = False
+        return zeros
+
+
+def available_devices() -> list[Device]:
+    """The devices that this installation of ONNX Runtime was built for."""
+    providers = ort.get_available_providers()
+    return [device for device in DEVICES if PROVIDERS.get(device) in providers]
+
+
+def _session(path: Path, device: Device, threads: int) -> Any:
+    names = AUTO if device == "auto" else (device,)
+    for name in names:
+        if PROVIDERS[name] not in ort.get_available_providers():
+            continue
+        providers = [PROVIDERS[name]] if name == "cpu" else [PROVIDERS[name], CPU]
+        try:
+            session = ort.InferenceSession(path, _options(threads), providers=providers)
+        except Exception as error:  # ONNX Runtime raises a class of its own for every cause
+            raise ModelMismatch(path, f"ONNX Runtime cannot load it ({error})") from error
+        if PROVIDERS[name] in session.get_providers():
+            return session
+    raise DeviceUnavailable(device, available_devices())
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3  # what matters is checked here and raised
+    # spinning threads would hold the cores that the other streams need
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # numbers near zero, as in fading sound, take a slow path in the CPU unless flushed
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    return options
