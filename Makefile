@@ -1,0 +1,60 @@
+# Two commands for a fresh machine:  make run  ·  make test.   They need Python >= 3.10 and make.
+
+RUN  := .venvs/run
+TEST := .venvs/test
+PIP  := bin/python -m pip install --disable-pip-version-check --quiet
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$p && break; done)
+EXTRA ?= cpu  # or gpu
+PYTEST = $(TEST)/bin/python -m pytest
+
+.PHONY: run test check lint types fast slow perf bench golden docs clean
+
+run: $(RUN)/installed  ## install and serve; options in ARGS, as in  make run ARGS="--port 9000"
+	@exec $(RUN)/bin/timbral serve $(ARGS)
+
+test: check slow perf  ## everything; the first step that fails ends it
+
+check: lint types fast  ## what is to be green before every commit
+
+lint: $(TEST)/installed
+	$(TEST)/bin/ruff check .
+	$(TEST)/bin/ruff format --check .
+
+types: $(TEST)/installed lint
+	$(TEST)/bin/pyright --pythonpath $(TEST)/bin/python
+
+fast: $(TEST)/installed types
+	$(PYTEST) -m "not slow and not perf"
+
+slow: $(TEST)/installed fast
+	$(PYTEST) -m "slow and not perf"
+
+perf: $(TEST)/installed slow
+	$(PYTEST) -m perf
+
+bench: $(TEST)/installed  ## the stage table of every profile
+	$(TEST)/bin/timbral bench
+
+golden: $(TEST)/installed  ## write the files in tests/golden/ anew
+	for path in tests/golden/make_*.py; do $(TEST)/bin/python $$path; done
+
+docs: $(TEST)/installed  ## write the help texts in README.md anew
+	$(TEST)/bin/python tests/test_readme.py
+
+clean:
+	rm -rf .venvs .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(RUN)/installed: pyproject.toml .ci/python
+	@PYTHON="$(PYTHON)" sh .ci/python $(RUN)
+	@echo "Installing timbral[$(strip $(EXTRA))]: about a minute, once."
+	$(RUN)/$(PIP) -e '.[$(strip $(EXTRA))]'
+	@touch $@
+
+$(TEST)/installed: pyproject.toml .ci/python
+	@PYTHON="$(PYTHON)" sh .ci/python $(TEST)
+	@echo "Installing everything the tests need, PyTorch included: some minutes, once."
+	$(TEST)/$(PIP) torch==2.13.0
+	$(TEST)/$(PIP) -e '.[cpu,offline,train,dev]'
+	@touch $@
