@@ -29,7 +29,7 @@ BLOCKS_PER_SECOND = 50  # 20 ms, as a sound device gives them
 PATIENCE = 30.0  # s without a word from the server
 HEAD_START = 0.05  # s from `ready` to the first sample
 
-Progress = Callable[[int], None]
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +99,12 @@ def send_file(
 ) -> Report:
     """Send `source`, write what comes back to `target`: as long, sample by sample in its place.
 
-    `progress` is told the samples that came back. Raises `AudioError`, `ConfigError` and
-    `LinkError`; `target` is then as it was.
+    `progress` is told how many samples came back, and of how many. Raises `AudioError`,
+    `ConfigError` and `LinkError`; `target` is then as it was.
     """
     file = SoundFile(source)
-    sound = file.read()
-    with writing(target, file.rate) as out:
+    with writing(target, file.rate, source) as out:
+        sound = file.read()
         heard, report = asyncio.run(_converse(sound, file.rate, settings, progress))
         out.write(heard)
     return report
@@ -224,4 +224,4 @@ class Listener:
             self._concealed += len(samples)
         self._ends.append(1000 * (now - self.zero - frame.position / self._ready.sample_rate))
         if self._progress:
-            self._progress(end)
+            self._progress(end, len(self.heard))

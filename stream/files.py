@@ -35,19 +35,20 @@ def stream_rate(rate: int) -> int:
 class SoundFile:
     """A file to read: mono float32 blocks at `rate`, channels averaged.
 
+    `rate` is the file's own, as far as that can be streamed, or `least_rate` if that is higher.
     `length` is the number of samples to expect; for containers that do not tell it exactly it is
     an estimate, and 0 when nothing is known. Raises `AudioError` when the file is missing, empty,
     no audio, or holds something other than sound.
     """
 
-    def __init__(self, path: Path, rate: int | None = None) -> None:
+    def __init__(self, path: Path, least_rate: int = 0) -> None:
         if not path.is_file():
             raise AudioError(f"No file {path}.")
         if path.stat().st_size == 0:
             raise AudioError(f"{path} is empty (0 bytes). Record or export it again.")
         self.path = path
         self._raw, self.source_rate, frames = _open(path)
-        self.rate = rate or stream_rate(self.source_rate)
+        self.rate = stream_rate(max(self.source_rate, least_rate))
         self.length = -(-frames * self.rate // self.source_rate)
 
     def __iter__(self) -> Iterator[Audio]:
@@ -85,16 +86,19 @@ class SoundFile:
 
 
 @contextmanager
-def writing(path: Path, rate: int) -> Generator[soundfile.SoundFile, None, None]:
+def writing(path: Path, rate: int, source: Path) -> Generator[soundfile.SoundFile, None, None]:
     """A mono file to write; its suffix says the format. It appears whole at the end, or not at all.
 
     Until then it grows beside its place under another name, which vanishes when an error comes.
+    `source`, the file it is made from, is never replaced. Raises `ConfigError` and `AudioError`.
     """
     subtype = SUBTYPES.get(path.suffix.lower())
     if subtype is None:
         raise ConfigError(f"{path} must end in one of {', '.join(SUBTYPES)}.")
     if not path.parent.is_dir():
         raise ConfigError(f"There is no folder {path.parent} to write {path.name} to.")
+    if path.exists() and source.exists() and path.samefile(source):
+        raise ConfigError(f"{path} is the file to read. Give the result another name.")
     beside = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
     try:
         with soundfile.SoundFile(

@@ -115,12 +115,12 @@ def test_what_was_refused_but_not_fatal_is_reported(source: Path) -> None:
 
 
 def test_the_progress_reaches_the_end(source: Path, tmp_path: Path) -> None:
-    told: list[int] = []
+    told: list[tuple[int, int]] = []
     with running(mirror()) as url:
         settings = SendSettings(server=url, realtime=False)
-        send_file(source, tmp_path / "out.flac", settings, told.append)
+        send_file(source, tmp_path / "out.flac", settings, lambda *done: told.append(done))
     assert told == sorted(told)
-    assert told[-1] == len(SOUND)
+    assert told[-1] == (len(SOUND), len(SOUND))
 
 
 def hang_up(socket: ServerConnection) -> None:

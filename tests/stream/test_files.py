@@ -8,6 +8,8 @@ from stream.audio import RATES, Audio
 from stream.errors import AudioError, ConfigError
 from stream.files import SUBTYPES, SoundFile, stream_rate, writing
 
+NONE = Path("none.wav")
+
 
 def tone(rate: int, seconds: float = 0.5, hz: float = 440.0) -> Audio:
     t = np.arange(int(rate * seconds)) / rate
@@ -48,7 +50,7 @@ def test_a_long_file_comes_in_blocks_that_join_to_the_whole(tmp_path: Path) -> N
 def test_every_format_that_is_written_reads_back(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"tone{suffix}"
     x = tone(24_000, seconds=1.0)
-    with writing(path, 24_000) as file:
+    with writing(path, 24_000, NONE) as file:
         for block in np.array_split(x, 7):
             file.write(block)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
@@ -75,7 +77,7 @@ def test_a_file_that_fails_half_way_leaves_nothing_and_keeps_the_old_one(tmp_pat
     path.write_bytes(b"old")
 
     def fail() -> None:
-        with writing(path, 16_000) as file:
+        with writing(path, 16_000, NONE) as file:
             file.write(tone(16_000))
             raise RuntimeError("the conversion broke")
 
@@ -89,9 +91,20 @@ def test_a_file_that_fails_half_way_leaves_nothing_and_keeps_the_old_one(tmp_pat
 def test_places_that_cannot_be_written_are_named_at_once(name: str, tmp_path: Path) -> None:
     with (
         pytest.raises(ConfigError, match=r"must end in|no folder"),
-        writing(tmp_path / name, 16000),
+        writing(tmp_path / name, 16_000, NONE),
     ):
         pass
+
+
+def test_the_file_to_read_is_never_the_file_to_write(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"precious")
+    link = tmp_path / "b.wav"
+    link.symlink_to(path)
+    for target in (path, link):
+        with pytest.raises(ConfigError, match="is the file to read"), writing(target, 16_000, path):
+            pass
+    assert path.read_bytes() == b"precious"
 
 
 def test_no_file_and_empty_files_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,147 @@
+"""The folders depend on each other in one direction only, and stay readable."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions, requires
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+AREAS = ("stream", "server", "offline", "clients")
+MAY_IMPORT = {
+    "stream": set[str](),
+    "server": {"stream"},
+    "offline": {"stream"},
+    "clients": {"server.protocol", "stream.errors", "stream.files", "stream.audio"},
+}
+KEPT_IN = {  # packages that only these places may import
+    "torch": ("offline/train/", "offline/importer.py"),
+    "onnxruntime": ("stream/models/onnx.py", "offline/train/"),
+    "faiss": ("stream/models/index.py", "offline/"),
+    "aiohttp": ("server/",),
+    "websockets": ("clients/",),
+    "soundfile": ("stream/files.py", "offline/"),
+}
+NOT_IN_STREAM = {"asyncio", "socket", "aiohttp", "websockets", "torch", "logging"}
+LIGHT = ("server.protocol", "stream.errors", "clients.link", "timbral")
+HEAVY = {"numpy", "onnxruntime", "faiss", "soundfile", "aiohttp", "torch"}
+LONGEST_FUNCTION, LONGEST_MODULE = 60, 400  # lines
+
+
+def sources(*areas: str) -> list[Path]:
+    return sorted(path for area in areas or AREAS for path in (ROOT / area).rglob("*.py"))
+
+
+def trees() -> Iterator[tuple[str, ast.Module]]:
+    for path in [*sources(), ROOT / "timbral.py"]:
+        yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text("utf-8"))
+
+
+def imports(tree: ast.AST) -> set[str]:
+    """The dotted names of all modules, and names from modules, that a piece of source imports."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide where a name comes from"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def within(name: str, allowed: set[str]) -> bool:
+    return any(name == module or name.startswith(module + ".") for module in allowed)
+
+
+def forbidden(area: str, names: set[str]) -> set[str]:
+    """Those of `names` that lie in another of our areas than `area` may import."""
+    ours = {name for name in names if name.split(".")[0] in {*AREAS, "timbral"} - {area}}
+    return {name for name in ours if not within(name, MAY_IMPORT[area])}
+
+
+def test_an_import_in_the_wrong_direction_would_be_found() -> None:
+    wrong = ast.parse("def f():\n    from server.protocol import Start\n    import timbral")
+    assert forbidden("stream", imports(wrong)) == {"server.protocol.Start", "timbral"}
+    assert forbidden("clients", imports(wrong)) == {"timbral"}
+    assert forbidden("clients", imports(ast.parse("from server import call"))) == {"server.call"}
+
+
+@pytest.mark.parametrize("area", AREAS)
+def test_an_area_imports_only_what_it_may(area: str) -> None:
+    for path in sources(area):
+        found = forbidden(area, imports(ast.parse(path.read_text("utf-8"))))
+        assert not found, f"{path.relative_to(ROOT)} imports {', '.join(sorted(found))}"
+
+
+@pytest.mark.parametrize("package", KEPT_IN)
+def test_a_package_is_known_in_one_place_only(package: str) -> None:
+    for path, tree in trees():
+        if not path.startswith(KEPT_IN[package]):
+            assert not {n for n in imports(tree) if n.split(".")[0] == package}, path
+
+
+def test_the_converter_knows_no_sockets_tasks_logs_or_torch() -> None:
+    for path in sources("stream"):
+        tops = {name.split(".")[0] for name in imports(ast.parse(path.read_text("utf-8")))}
+        assert not tops & NOT_IN_STREAM, path
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_what_is_to_be_light_loads_nothing_heavy(module: str) -> None:
+    code = f"import {module}, sys; print(*sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert not set(run.stdout.split()) & HEAVY
+
+
+def test_the_command_imports_our_areas_inside_its_verbs_only() -> None:
+    tree = ast.parse((ROOT / "timbral.py").read_text("utf-8"))
+    top = ast.Module([node for node in tree.body if not isinstance(node, ast.FunctionDef)], [])
+    assert not {name for name in imports(top) if name.split(".")[0] in AREAS}
+
+
+def test_whatever_is_imported_at_run_time_is_declared() -> None:
+    optional = {"av", "torch"}  # in extras that may not be installed where this runs
+    declared = {re.split(r"[^\w.-]", text)[0].lower() for text in requires("timbral") or []}
+    provided = packages_distributions()
+    for path, tree in trees():
+        for top in {name.split(".")[0] for name in imports(tree)}:
+            if top in sys.stdlib_module_names or top in {*AREAS, "timbral"}:
+                continue
+            names = {name.lower().replace("_", "-") for name in provided.get(top, [])}
+            assert names & declared or top in optional, f"{path} imports {top}"
+
+
+@pytest.mark.parametrize("area", AREAS)
+def test_no_dependency_ships_our_folder_names(area: str) -> None:
+    assert set(packages_distributions().get(area, [])) <= {"timbral"}
+
+
+def test_functions_fit_on_a_screen_and_modules_are_read_in_one_sitting() -> None:
+    for path, tree in trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                assert lines <= LONGEST_FUNCTION, f"{path}: {node.name} has {lines} lines"
+        lines = len((ROOT / path).read_text("utf-8").splitlines())
+        assert lines <= LONGEST_MODULE, f"{path} has {lines} lines"
+
+
+def test_no_module_state_changes_behind_ones_back() -> None:
+    for path, tree in trees():
+        assert not any(isinstance(node, ast.Global) for node in ast.walk(tree)), path
+        assert "sys.path" not in ast.unparse(tree), path
+
+
+def test_every_public_thing_says_what_it_is() -> None:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for path, tree in trees():
+        assert ast.get_docstring(tree) or not tree.body, f"{path} has no docstring"
+        for node in tree.body:
+            if isinstance(node, kinds) and not node.name.startswith("_") and node.name != "main":
+                assert ast.get_docstring(node), f"{path}: {node.name} has no docstring"
