@@ -72,6 +72,14 @@ class PitchMatch:
             out[i] = self._offset
         return out.reshape(-1)
 
+    def towards(self, target_hz: float) -> "PitchMatch":
+        """The same speaker, on the way to another voice: at its pitch from the first frame on."""
+        other = PitchMatch(target_hz)
+        other._heard, other._count = self._heard.copy(), self._count
+        if self._count:
+            other._offset = other._wanted()
+        return other
+
     def _update(self, voiced: Audio) -> None:
         """Take the voiced f0 of one content frame, [0..2], into account."""
         if not len(voiced):
@@ -79,13 +87,17 @@ class PitchMatch:
         at = (self._count + np.arange(len(voiced))) % MEMORY
         self._heard[at] = 12.0 * np.log2(voiced.astype(np.float64))
         self._count += len(voiced)
-        known = self._heard[: min(self._count, MEMORY)]
-        median = float(np.partition(known, len(known) // 2)[len(known) // 2])
-        wanted = min(max(self._target - median, -MAX_OFFSET), MAX_OFFSET)
+        wanted = self._wanted()
         if self._count <= TRUST:
             self._offset = wanted
         else:
             self._offset += min(max(wanted - self._offset, -GLIDE), GLIDE)
+
+    def _wanted(self) -> float:
+        """Semitones from the median of what was heard to the target."""
+        known = self._heard[: min(self._count, MEMORY)]
+        median = float(np.partition(known, len(known) // 2)[len(known) // 2])
+        return min(max(self._target - median, -MAX_OFFSET), MAX_OFFSET)
 
     def reset(self) -> None:
         """Forget the speaker."""

@@ -1,0 +1,65 @@
+"""The synthesizer: features, pitch and excitation in, sound in the target's voice out."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.audio import Audio
+from stream.models.onnx import Device, OnnxModel, State
+
+
+class Synthesizer:
+    """RVC's enc_p, flow and decoder as one graph with carried memory.
+
+    All convolutions keep their past, so every sample is computed once and blocks join without a
+    seam. Law: the sound is the same however the frames are grouped into calls. Nothing random
+    happens inside: noise and excitation come in.
+    """
+
+    def __init__(self, path: Path, *, dim: int, latent: int, hop: int, device: Device) -> None:
+        self.dim, self.latent, self.hop = dim, latent, hop
+        self._model = OnnxModel(
+            path,
+            {
+                "phone": (1, None, dim),
+                "pitch": (1, None),
+                "noise": (1, latent, None),
+                "source": (1, 1, None),
+                "sid": (1,),
+            },
+            {"audio": (1, 1, None)},
+            device=device,
+        )
+        self.provider = self._model.provider
+
+    def initial_state(self) -> State:
+        """The memory before the first frame of a stretch of speech."""
+        return self._model.initial_state()
+
+    def step(
+        self,
+        state: State,
+        phone: Audio,
+        pitch: NDArray[np.int64],
+        noise: Audio,
+        source: Audio,
+        speaker: int,
+    ) -> tuple[Audio, State]:
+        """T frames of 10 ms.
+
+        phone   [T, dim]     content features, at 100 frames/s
+        pitch   [T]          coarse pitch 1..255 (`stream.pitch.coarse`)
+        noise   [latent, T]  normal, already scaled
+        source  [T * hop]    excitation at the voice's rate
+        Returns [T * hop] samples at the voice's rate, and the memory for the next call.
+        """
+        outputs, state = self._model.step(
+            state,
+            phone=phone[np.newaxis],
+            pitch=pitch[np.newaxis],
+            noise=noise[np.newaxis],
+            source=source[np.newaxis, np.newaxis],
+            sid=np.array([speaker], np.int64),
+        )
+        return np.asarray(outputs["audio"][0, 0], np.float32), state

@@ -1,0 +1,81 @@
+"""Budgets of the engine on the starter voice, as parts of the audio's own time.
+
+A shared machine is slower at times but never faster than it is: each figure is the best of a few
+tries.
+"""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from stream.controls import Controls
+from stream.engine import Conversion
+from stream.models.store import Store
+from stream.models.voice import Voice
+from stream.profiles import PROFILES, ProfileName
+from stream.timing import Report, hum, measure
+
+pytestmark = pytest.mark.perf
+
+TRIES = 4
+
+
+@pytest.fixture(scope="module")
+def starter(tmp_path_factory: pytest.TempPathFactory) -> Voice:
+    return Store(tmp_path_factory.mktemp("home")).load("starter", "cpu")
+
+
+def best(voice: Voice, profile: ProfileName, seconds: float = 4.0) -> Report:
+    reports = (
+        measure(voice, PROFILES[profile], seconds, controls=Controls()) for _ in range(TRIES)
+    )
+    return min(reports, key=lambda report: report.whole.p99)
+
+
+@pytest.mark.parametrize(
+    ("profile", "budget"), [("low", 0.35), ("balanced", 0.30), ("quality", 0.25)]
+)
+def test_compute_stays_below_its_part_of_the_audio(
+    starter: Voice, profile: ProfileName, budget: float
+) -> None:
+    report = best(starter, profile)
+    assert report.rtf <= budget, report
+    assert report.in_time, report
+
+
+def test_a_closed_gate_costs_next_to_nothing(starter: Voice) -> None:
+    loud = best(starter, "low", 2.0)
+    shut = min(
+        (
+            measure(starter, PROFILES["low"], 2.0, controls=Controls(gate_db=0.0))
+            for _ in range(TRIES)
+        ),
+        key=lambda report: report.rtf,
+    )
+    assert shut.rtf < 0.1 * loud.rtf
+
+
+def test_four_streams_fit_on_two_cores(starter: Voice) -> None:
+    """Four streams in threads take less time than their audio lasts."""
+    seconds = 4
+
+    def play(seed: int) -> None:
+        conversion = Conversion(starter, 48_000, profile=PROFILES["low"], seed=seed)
+        for block in hum(seconds * 48_000, 48_000).reshape(-1, conversion.hop):
+            conversion.step(block)
+
+    def together() -> float:
+        begin = time.perf_counter()
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(play, range(4)))
+        return time.perf_counter() - begin
+
+    assert min(together() for _ in range(TRIES)) < 0.9 * seconds
+
+
+def test_the_starter_is_small() -> None:
+    models = Path(__file__).parents[2] / "stream" / "models"
+    size = sum(path.stat().st_size for path in models.rglob("*") if path.suffix != ".py")
+    assert size < 40e6

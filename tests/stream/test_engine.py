@@ -1,0 +1,257 @@
+"""The engine's laws, on the starter voice and a person's speech."""
+
+import dataclasses
+import gc
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream.audio import RATES, Audio, frame_levels
+from stream.controls import Controls
+from stream.engine import Conversion
+from stream.errors import ConfigError
+from stream.models.voice import Voice
+from stream.profiles import PROFILES, Profile
+from stream.resample import Resampler
+
+LOW = PROFILES["low"]
+SECOND = 16_000
+GATE_CLOSES = 0.3 + 0.05  # s, hangover and the frame in which sound fades
+
+
+def at_rate(x: Audio, rate: int) -> Audio:
+    return Resampler(16_000, rate).step(x) if rate != 16_000 else x
+
+
+def run(conversion: Conversion, x: Audio, cuts: list[int] | None = None) -> Audio:
+    """`x` cut at `cuts`, then flushed."""
+    pieces = [conversion.step(piece) for piece in np.split(x, sorted(cuts or []))]
+    return np.concatenate([*pieces, conversion.flush()])
+
+
+def relative_error(x: Audio, reference: Audio) -> float:
+    return float(np.linalg.norm(x - reference) / np.linalg.norm(reference))
+
+
+@settings(max_examples=8, deadline=None)
+@given(cuts=st.lists(st.integers(0, SECOND), max_size=40), rate=st.sampled_from([16_000, 44_100]))
+def test_cutting_the_input_does_not_change_a_bit(
+    starter: Voice, speech: Audio, cuts: list[int], rate: int
+) -> None:
+    x = at_rate(speech[: SECOND + 77], rate)
+    whole = run(Conversion(starter, rate, profile=LOW), x)
+    cut = run(Conversion(starter, rate, profile=LOW), x, cuts)
+    np.testing.assert_array_equal(cut, whole)
+    assert np.abs(whole).max() > 0.01
+
+
+@pytest.mark.parametrize("length", [0, 1, 63, 64, 65, 319, 320, 321, 4_000])
+def test_samples_out_are_samples_in(starter: Voice, speech: Audio, length: int) -> None:
+    conversion = Conversion(starter, 16_000, profile=LOW)
+    for _ in range(2):  # flushed, it is as new
+        assert len(run(conversion, speech[SECOND : SECOND + length])) == length
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES.keys())
+def test_latency_is_what_is_declared(starter: Voice, rate: int, profile: Profile) -> None:
+    conversion = Conversion(starter, rate, profile=profile, controls=Controls(gate_db=0.0))
+    grain = conversion.hop // 4
+    fed = given = 0
+    lags: list[int] = []
+    for _ in range(40):
+        given += len(conversion.step(np.zeros(grain, np.float32)))
+        fed += grain
+        lags.append(fed - given)
+    worst = max(lags) + grain - 1  # just before the next piece arrives
+    assert worst <= conversion.latency + grain - 1
+    assert max(lags) == pytest.approx(conversion.latency, abs=grain)
+
+
+def test_low_profile_is_below_70_ms(starter: Voice) -> None:
+    for rate in RATES:
+        latency = Conversion(starter, rate, profile=LOW).latency
+        assert latency / rate <= 0.070, f"{1000 * latency / rate:.1f} ms at {rate} Hz"
+
+
+@pytest.mark.parametrize("rate", [16_000, 48_000])
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES.keys())
+def test_streaming_equals_one_pass(
+    starter: Voice, speech: Audio, profile: Profile, rate: int
+) -> None:
+    x = at_rate(speech[: 4 * SECOND], rate)
+    x[rate : 2 * rate] = 0.0  # the gate closes and opens
+    once = run(Conversion(starter, rate, profile=Profile("quality", 250)), x)
+    live = run(Conversion(starter, rate, profile=profile), x)
+    assert relative_error(live, once) <= 1e-3
+
+
+def test_output_lies_where_its_input_was(starter: Voice, speech: Audio) -> None:
+    x = speech[: 8 * SECOND]
+    y = run(Conversion(starter, 16_000, profile=LOW), x)
+    heard, said = (frame_levels(s[: len(s) // 80 * 80], 80) for s in (x, y))
+    heard, said = (np.maximum(s, -60.0) - np.maximum(s, -60.0).mean() for s in (heard, said))
+    lags = range(-20, 21)  # of 5 ms
+    match = [float(np.dot(np.roll(heard, lag), said)) for lag in lags]
+    assert abs(lags[int(np.argmax(match))]) <= 3
+
+
+def test_the_same_input_gives_the_same_output(starter: Voice, speech: Audio) -> None:
+    x = speech[:SECOND]
+    first, again, other = (
+        run(Conversion(starter, 16_000, profile=LOW, seed=seed), x) for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert relative_error(other, first) > 1e-3
+
+
+def test_reset_leaves_the_stream_as_new(starter: Voice, speech: Audio) -> None:
+    x = speech[:SECOND]
+    fresh = run(Conversion(starter, 16_000, profile=LOW), x)
+    used = Conversion(starter, 16_000, profile=LOW)
+    used.step(speech[SECOND : 2 * SECOND + 123])
+    used.reset()
+    np.testing.assert_array_equal(run(used, x), fresh)
+
+
+def test_silence_in_is_silence_out(starter: Voice) -> None:
+    out = run(Conversion(starter, 48_000, profile=LOW), np.zeros(48_000, np.float32))
+    np.testing.assert_array_equal(out, 0.0)
+
+
+def test_silence_after_speech_is_silence_once_the_gate_closed(
+    starter: Voice, speech: Audio
+) -> None:
+    x = np.concatenate([speech[:SECOND], np.zeros(SECOND, np.float32)])
+    out = run(Conversion(starter, 16_000, profile=LOW), x)
+    assert np.abs(out[:SECOND]).max() > 0.01
+    np.testing.assert_array_equal(out[SECOND + round(GATE_CLOSES * SECOND) :], 0.0)
+
+
+def test_silence_is_not_inferred(
+    starter: Voice, speech: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks: list[int] = []
+    step = type(starter.encoder).step
+
+    def counting(self: object, state: object, audio: Audio) -> object:
+        blocks.append(len(audio) // 320)
+        return step(self, state, audio)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(type(starter.encoder), "step", counting)
+    run(Conversion(starter, 16_000, profile=LOW), np.zeros(2 * SECOND, np.float32))
+    assert blocks == []
+    run(Conversion(starter, 16_000, profile=LOW), speech[SECOND : 2 * SECOND])
+    assert sum(blocks) >= 50
+
+
+def test_the_raw_voice_comes_out_only_while_bypassed(starter: Voice, speech: Audio) -> None:
+    x = speech[: 2 * SECOND]
+    conversion = Conversion(starter, 16_000, profile=LOW)
+    conversion.bypass = True
+    bypassed = run(conversion, x)
+    fade = SECOND // 100
+    np.testing.assert_array_equal(bypassed[fade:], x[fade:])
+    converted = run(Conversion(starter, 16_000, profile=LOW), x)
+    similar = np.dot(converted, x) / np.linalg.norm(converted) / np.linalg.norm(x)
+    assert abs(similar) < 0.3
+
+
+def test_bypass_is_faded_without_a_click(starter: Voice) -> None:
+    tone = 0.1 * np.sin(np.arange(SECOND) * 0.05).astype(np.float32)
+    conversion = Conversion(starter, 16_000, profile=LOW, controls=Controls(gate_db=0.0))
+    before = conversion.step(tone[: SECOND // 2])
+    conversion.bypass = True
+    out = np.concatenate([before, conversion.step(tone[SECOND // 2 :])])
+    assert np.abs(np.diff(out)).max() < 0.012  # the tone's own steepest step is 0.005
+    assert np.abs(out[-1000:]).max() > 0.09
+
+
+def test_a_gain_at_the_input_is_heard_by_the_gate(starter: Voice, speech: Audio) -> None:
+    quiet = speech[SECOND : 2 * SECOND] * 1e-4
+    silent = run(Conversion(starter, 16_000, profile=LOW), quiet)
+    np.testing.assert_array_equal(silent, 0.0)
+    raised = Controls(input_gain_db=30.0, gate_db=-80.0)
+    assert np.abs(run(Conversion(starter, 16_000, profile=LOW, controls=raised), quiet)).max() > 0
+
+
+def other_voice(starter: Voice) -> Voice:
+    return dataclasses.replace(
+        starter, card=starter.card.model_copy(update={"name": "other", "f0_median_hz": 300.0})
+    )
+
+
+def test_a_voice_changes_without_a_gap_and_without_a_click(starter: Voice, speech: Audio) -> None:
+    x = speech[: 3 * SECOND]
+    at = SECOND + SECOND // 2
+    conversion = Conversion(starter, 16_000, profile=LOW)
+    out = conversion.step(x[:at])
+    conversion.change_voice(other_voice(starter))
+    out = np.concatenate([out, conversion.step(x[at:]), conversion.flush()])
+    stays = run(Conversion(starter, 16_000, profile=LOW), x)
+    assert len(out) == len(x)
+    np.testing.assert_array_equal(out[: at - conversion.latency], stays[: at - conversion.latency])
+    assert relative_error(out[at:], stays[at:]) > 0.5
+    seam = slice(at - conversion.latency - 320, at + 640)
+    assert np.abs(np.diff(out[seam])).max() <= 1.5 * np.abs(np.diff(stays)).max()
+    levels = frame_levels(out[at - 1600 : at + 1600], 160)
+    reference = frame_levels(stays[at - 1600 : at + 1600], 160)
+    assert (levels > reference - 25.0).all()
+
+
+def test_a_voice_that_hears_further_ahead_is_refused(starter: Voice) -> None:
+    class FarSighted:
+        delay_frames = starter.encoder.delay_frames + 1
+
+    conversion = Conversion(starter, 16_000, profile=LOW)
+    with pytest.raises(ConfigError, match="another latency"):
+        conversion.change_voice(
+            dataclasses.replace(starter, encoder=FarSighted())  # pyright: ignore[reportArgumentType]
+        )
+
+
+def test_skipped_time_is_silent_and_keeps_the_timeline(starter: Voice, speech: Audio) -> None:
+    x = speech[: 2 * SECOND]
+    conversion = Conversion(starter, 16_000, profile=LOW)
+    hop = conversion.hop
+    out = [conversion.step(x[: 25 * hop]), conversion.skip(10 * hop)]
+    out = np.concatenate([*out, conversion.step(x[35 * hop :]), conversion.flush()])
+    assert len(out) == len(x)
+    skipped = slice(25 * hop + hop, 35 * hop - 3 * hop)
+    np.testing.assert_array_equal(out[skipped], 0.0)
+    assert np.abs(out[36 * hop :]).max() > 0.01
+
+
+def test_unknown_rates_are_refused(starter: Voice) -> None:
+    with pytest.raises(ConfigError, match="sample_rate must be one of"):
+        Conversion(starter, 11_025, profile=LOW)
+
+
+@pytest.mark.slow
+def test_ten_thousand_hops_leave_nothing_behind(starter: Voice, speech: Audio) -> None:
+    conversion = Conversion(starter, 16_000, profile=LOW)
+    hop = conversion.hop
+    rng = np.random.default_rng(0)
+    x = np.concatenate([speech[: 200 * hop], np.zeros(1_800 * hop, np.float32)])
+
+    def play(hops: int) -> int:
+        given = 0
+        for i in range(hops):
+            at = (i * hop) % (len(x) - hop)
+            given += len(conversion.step(x[at : at + hop] * rng.uniform(0.5, 1.0)))
+        return given
+
+    play(300)
+    gc.collect()
+    tracemalloc.start()
+    play(500)
+    gc.collect()
+    before = tracemalloc.get_traced_memory()[0]
+    assert play(10_000) == 10_000 * hop
+    gc.collect()
+    after = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert after - before < 100_000

@@ -1,0 +1,112 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from stream.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
+from stream.models.onnx import OnnxModel, available_devices
+
+F = TensorProto.FLOAT
+IN, OUT = {"x": (None,)}, {"y": (None,)}
+
+
+def write(path: Path, nodes: list[onnx.NodeProto], inputs: dict[str, list[int | str]]) -> Path:
+    """A graph of `nodes`; its outputs are y, and next_total when a node makes it."""
+    made = {name for node in nodes for name in node.output}
+    outputs: dict[str, list[int | str]] = {"y": ["n"], "next_total": [1]}
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info(n, F, s) for n, s in inputs.items()],
+        [helper.make_tensor_value_info(n, F, s) for n, s in outputs.items() if n in made],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture
+def doubler(tmp_path: Path) -> Path:
+    """y = x + x"""
+    node = helper.make_node("Add", ["x", "x"], ["y"])
+    return write(tmp_path / "doubler.onnx", [node], {"x": ["n"]})
+
+
+@pytest.fixture
+def counter(tmp_path: Path) -> Path:
+    """y = x + total; next_total = total + sum(x)"""
+    nodes = [
+        helper.make_node("Add", ["x", "state_total"], ["y"]),
+        helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=1),
+        helper.make_node("Add", ["sum", "state_total"], ["next_total"]),
+    ]
+    return write(tmp_path / "counter.onnx", nodes, {"x": ["n"], "state_total": [1]})
+
+
+def floats(*values: float) -> np.ndarray:
+    return np.array(values, np.float32)
+
+
+def test_named_arrays_in_and_out(doubler: Path) -> None:
+    y = OnnxModel(doubler, IN, OUT)(x=floats(0, 1, 2))["y"]
+    np.testing.assert_array_equal(y, [0, 2, 4])
+
+
+def test_memory_belongs_to_the_caller(counter: Path) -> None:
+    model = OnnxModel(counter, IN, OUT)
+    first, state = model.step(model.initial_state(), x=floats(1, 2))
+    second, _ = model.step(state, x=floats(10))
+    np.testing.assert_array_equal(first["y"], [1, 2])
+    np.testing.assert_array_equal(second["y"], [13])
+    again, _ = model.step(model.initial_state(), x=floats(10))
+    np.testing.assert_array_equal(again["y"], [10])
+
+
+def test_a_state_without_its_next_value_is_refused(tmp_path: Path) -> None:
+    node = helper.make_node("Add", ["x", "state_total"], ["y"])
+    path = write(tmp_path / "half.onnx", [node], {"x": ["n"], "state_total": [1]})
+    with pytest.raises(ModelMismatch, match="next_total"):
+        OnnxModel(path, IN, OUT)
+
+
+def test_other_names_are_refused_at_load(doubler: Path) -> None:
+    with pytest.raises(ModelMismatch, match=r"expected inputs \['audio'\], found \['x'\]"):
+        OnnxModel(doubler, {"audio": (None,)}, OUT)
+    with pytest.raises(ModelMismatch, match=r"expected outputs \['z'\], found \['y'\]"):
+        OnnxModel(doubler, IN, {"z": (None,)})
+
+
+@pytest.mark.parametrize(
+    ("declared", "expected"), [(["n"], (1, None)), ([5], (None,)), ([5], (4,))]
+)
+def test_other_shapes_are_refused_at_load(
+    tmp_path: Path, declared: list[int | str], expected: tuple[int | None, ...]
+) -> None:
+    node = helper.make_node("Add", ["x", "x"], ["y"])
+    path = write(tmp_path / "shaped.onnx", [node], {"x": declared})
+    with pytest.raises(ModelMismatch, match="input x is"):
+        OnnxModel(path, {"x": expected}, OUT)
+
+
+def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match="add the voice again"):
+        OnnxModel(tmp_path / "none.onnx", IN, OUT)
+
+
+def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "noise.onnx"
+    path.write_bytes(b"no graph")
+    with pytest.raises(ModelMismatch, match="cannot load it"):
+        OnnxModel(path, IN, OUT)
+
+
+@pytest.mark.skipif("cuda" in available_devices(), reason="needs a machine without CUDA")
+def test_no_silent_fall_back_to_the_cpu(doubler: Path) -> None:
+    with pytest.raises(DeviceUnavailable, match="--device cpu"):
+        OnnxModel(doubler, IN, OUT, device="cuda")
+
+
+def test_auto_says_what_it_chose(doubler: Path) -> None:
+    assert OnnxModel(doubler, IN, OUT, device="auto").provider.endswith("ExecutionProvider")

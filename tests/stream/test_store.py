@@ -1,0 +1,143 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream.errors import BadBundle, ConfigError, VoiceNotFound
+from stream.models.store import PACKAGE, Store
+from stream.models.voice import CARD, SYNTH, load_encoder, sha256
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "home")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A copy of the starter under another name."""
+    folder = tmp_path / "given"
+    shutil.copytree(PACKAGE / "starter", folder)
+    edit(folder, name="ada")
+    return folder
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    card = json.loads((folder / CARD).read_text())
+    (folder / CARD).write_text(json.dumps(card | changes))
+
+
+def test_the_starter_is_always_there(store: Store) -> None:
+    assert store.names() == ["starter"]
+    voice = store.load("starter", "cpu")
+    assert voice.card.name == "starter"
+    assert voice.provider == "CPUExecutionProvider"
+    assert store.load("starter", "cpu") is voice
+
+
+def test_an_added_voice_loads_and_shares_the_encoder(store: Store, bundle: Path) -> None:
+    assert store.add(bundle).name == "ada"
+    assert store.names() == ["starter", "ada"]
+    assert store.load("ada", "cpu").encoder is store.load("starter", "cpu").encoder
+    store.remove("ada")
+    assert store.names() == ["starter"]
+    with pytest.raises(VoiceNotFound, match="There are: starter"):
+        store.load("ada", "cpu")
+
+
+def test_a_voice_of_the_same_name_is_not_replaced(store: Store, bundle: Path) -> None:
+    store.add(bundle)
+    with pytest.raises(ConfigError, match="timbral voices remove ada"):
+        store.add(bundle)
+    edit(bundle, name="starter")
+    with pytest.raises(ConfigError, match="already"):
+        store.add(bundle)
+
+
+def test_the_starter_cannot_be_removed(store: Store) -> None:
+    with pytest.raises(ConfigError, match="cannot be removed"):
+        store.remove("starter")
+
+
+@pytest.mark.parametrize("name", ["", "..", "../home", "/etc", "ada/../starter", "none"])
+def test_only_names_of_voices_are_looked_up(store: Store, name: str) -> None:
+    with pytest.raises(VoiceNotFound):
+        store.load(name, "cpu")
+
+
+def test_an_altered_file_is_refused_and_nothing_is_installed(store: Store, bundle: Path) -> None:
+    with (bundle / SYNTH).open("r+b") as file:
+        file.seek(1000)
+        file.write(b"\0\0\0\0")
+    with pytest.raises(BadBundle, match=r"synth.onnx was altered"):
+        store.add(bundle)
+    assert store.names() == ["starter"]
+    assert not list((store.home / "voices").glob("*")) if store.home.exists() else True
+
+
+def test_a_file_altered_after_it_was_added_is_refused(store: Store, bundle: Path) -> None:
+    store.add(bundle)
+    with (store.folder("ada") / SYNTH).open("ab") as file:
+        file.write(b"!")
+    with pytest.raises(BadBundle, match="altered"):
+        store.load("ada", "cpu")
+    (store.folder("ada") / SYNTH).unlink()
+    with pytest.raises(BadBundle, match=r"synth.onnx is missing"):
+        store.load("ada", "cpu")
+
+
+def test_a_card_that_lists_files_elsewhere_is_refused(store: Store, bundle: Path) -> None:
+    outside = bundle.parent / "secret.txt"
+    outside.write_text("secret")
+    card = json.loads((bundle / CARD).read_text())
+    edit(bundle, files=card["files"] | {"../secret.txt": sha256(outside)})
+    with pytest.raises(BadBundle, match="outside the folder"):
+        store.add(bundle)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"format": 2}, "format"),
+        ({"sample_rate": "fast"}, "sample_rate"),
+        ({"speakers": []}, "speakers"),
+        ({"name": "../x"}, "name"),
+        ({"extra": 1}, "extra"),
+        ({"files": {}}, "does not list synth.onnx"),
+        ({"feature_dim": 768}, "needs 768 features"),
+    ],
+)
+def test_a_card_that_does_not_fit_is_refused(
+    store: Store, bundle: Path, changes: dict[str, Any], why: str
+) -> None:
+    edit(bundle, **changes)
+    with pytest.raises(BadBundle, match=why):
+        store.load(store.add(bundle).name, "cpu")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00"])
+def test_a_card_that_is_no_card_is_refused(store: Store, bundle: Path, text: str) -> None:
+    (bundle / CARD).write_text(text)
+    with pytest.raises(BadBundle, match=r"voice.json cannot be read"):
+        store.add(bundle)
+    (bundle / CARD).unlink()
+    with pytest.raises(BadBundle, match=r"voice.json is missing"):
+        store.add(bundle)
+
+
+def test_a_missing_encoder_is_named(store: Store, bundle: Path) -> None:
+    edit(bundle, encoder="contentvec-768")
+    store.add(bundle)
+    with pytest.raises(ConfigError, match="contentvec-768"):
+        store.load("ada", "cpu")
+
+
+def test_an_altered_encoder_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "student-256"
+    shutil.copytree(PACKAGE / "assets" / "student-256", folder)
+    with (folder / "content.onnx").open("ab") as file:
+        file.write(b"!")
+    with pytest.raises(BadBundle, match="altered"):
+        load_encoder(folder, "cpu")
