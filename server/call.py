@@ -1,0 +1,268 @@
+"""One client's conversation, without sockets, clocks or threads: frames in, frames out.
+
+Feed every frame that arrives to `receive`, send what `outbox` holds, run the jobs that `next_load`
+and `next_hop` give out in worker threads and `settle` them, call `tick` a few times a second, and
+close when `close` is set and the outbox is empty. Every method is told the time.
+"""
+
+import hmac
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from pydantic import ValidationError
+
+from server.config import Limits
+from server.failures import GOING_AWAY, OK, TOO_BIG, Refused, close_code, failure
+from server.line import Converter, Job, Line, Outcome
+from server.outlet import Outbox
+from server.pcm import LOUDEST, decode, sound
+from server.protocol import (
+    AudioFrame,
+    BadFrame,
+    Bypass,
+    Ping,
+    Pong,
+    Ready,
+    SetControls,
+    SetVoice,
+    Start,
+    Stop,
+    Stopped,
+    client_message,
+)
+
+
+class Opened(NamedTuple):
+    """A conversion made for one stream."""
+
+    converter: Converter
+    provider: str  # the execution provider it really runs on
+
+
+class Backend(Protocol):
+    """Where conversions come from. Both may take long: they run in a worker thread."""
+
+    def open(self, start: Start) -> Opened:
+        """A warm conversion as `start` asks for. Raises `TimbralError` when there is none."""
+        ...
+
+    def load(self, voice: str) -> Any:
+        """The voice of that name, for `Converter.change_voice`."""
+        ...
+
+
+class Call:
+    """The conversation of one connection, from `start` to the closing code.
+
+    token  what `start` must bring, if anything
+    admit  called when a stream is to be opened; raises `Refused` when there are too many
+    """
+
+    def __init__(
+        self,
+        session: str,
+        backend: Backend,
+        limits: Limits,
+        now: float,
+        *,
+        token: str | None = None,
+        admit: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._session = session
+        self._admit = admit
+        self._backend = backend
+        self._limits = limits
+        self._token = token
+        self._started = False
+        self._stopping = False
+        self._line: Line | None = None
+        self._loads: deque[Job] = deque()
+        self._heard = now  # when the last frame came
+        self._reported = now  # when the last `stats` went
+        self._faults: deque[float] = deque(maxlen=limits.faults_per_minute)
+        self._farewell = OK
+        self.outbox = Outbox(limits)
+        self.close: int | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether the socket should not be read now, so that the client is slowed down."""
+        if self.outbox.crowded or len(self._loads) >= self._limits.texts:
+            return True
+        return self._line.full if self._line else self._started
+
+    def receive(self, frame: str | bytes, now: float) -> None:
+        """A frame arrived. Whatever it holds, the answer is in the outbox."""
+        if self.close is not None or self._stopping:
+            return
+        self._heard = now
+        try:
+            self._audio(frame, now) if isinstance(frame, bytes) else self._message(frame)
+        except (ValidationError, BadFrame, Refused) as error:
+            self._fault(error, now)
+
+    def next_load(self) -> Job | None:
+        """A voice to load or a stream to open; one at a time."""
+        return self._loads.popleft() if self._loads else None
+
+    def next_hop(self, now: float) -> Job | None:
+        """The next piece of conversion; None while one is out."""
+        return self._line.next(now) if self._line and self.close is None else None
+
+    def settle_load(self, job: Job, outcome: Outcome, now: float) -> None:
+        """A job of `next_load` is done."""
+        if self.close is None and outcome.error is not None:
+            job.failed(outcome.error, now)
+        elif self.close is None:
+            job.then(outcome.value, outcome.seconds, now)
+
+    def settle_hop(self, job: Job, outcome: Outcome, now: float) -> None:
+        """A job of `next_hop` is done."""
+        if self.close is not None or self._line is None:
+            return
+        self._line.settle(job, outcome, now)
+        if self._line.finished and self.close is None:
+            sent = self._line.outlet.samples - self.outbox.dropped_samples
+            self.outbox.message(self._line.stats())
+            self.outbox.message(Stopped(samples_in=self._line.intake.accepted, samples_out=sent))
+            self.close = self._farewell
+
+    def tick(self, now: float) -> None:
+        """Let time pass: limits, `stats`, late audio."""
+        if self.close is not None:
+            return
+        if self.outbox.stuck(now):
+            self.fail(Refused("too_slow", "The client takes too long to read."), now)
+        elif not self._started and now - self._heard > self._limits.start_s:
+            self.fail(Refused("idle", "No `start` came."), now)
+        elif self._line is not None:
+            self._tick_line(self._line, now)
+
+    def hang_up(self, now: float) -> None:
+        """The server ends: an open stream gets what is inside, and `stopped`."""
+        self._farewell = GOING_AWAY
+        if self._line is None:
+            self.close = GOING_AWAY
+        elif self.close is None:
+            self._end(self._line)
+
+    def fail(self, error: Exception, now: float, fatal: bool = True) -> None:
+        """Tell the client of `error`; a fatal one ends the conversation."""
+        if self.close is not None:
+            return
+        told = failure(error, fatal=fatal)
+        self.outbox.message(told)
+        if fatal:
+            self.close = close_code(error, told)
+
+    def _tick_line(self, line: Line, now: float) -> None:
+        line.shed(now)
+        if self.full or self._stopping:
+            self._heard = now
+        if now - self._heard > self._limits.idle_s:
+            text = f"Nothing came for {self._limits.idle_s:g} s; send `ping` to stay."
+            self.fail(Refused("idle", text), now)
+        elif now - self._reported >= self._limits.stats_s:
+            self._reported = now
+            self.outbox.message(line.stats())
+
+    def _message(self, text: str) -> None:
+        if len(text.encode("utf-8", "surrogatepass")) > self._limits.text_bytes:
+            raise self._too_big("text", self._limits.text_bytes)
+        message = client_message.validate_json(text)
+        if isinstance(message, Start):
+            self._start(message)
+            return
+        line = self._open()
+        match message:
+            case SetControls():
+                line.change_controls(message)
+            case SetVoice():
+                self._load(message.voice, line)
+            case Bypass():
+                line.change_bypass(message)
+            case Ping():
+                self.outbox.message(Pong(t=message.t))
+            case Stop():
+                self._end(line)
+
+    def _audio(self, data: bytes, now: float) -> None:
+        if len(data) > self._limits.audio_bytes:
+            raise self._too_big("binary", self._limits.audio_bytes)
+        line = self._open()
+        frame = AudioFrame.unpack(data)
+        frame.samples(line.encoding)
+        samples = decode(frame.pcm, line.encoding)
+        heard = sound(samples)
+        line.put(frame.position, samples if heard else np.zeros_like(samples), now)
+        if not heard:
+            text = f"Samples must be numbers within ±{LOUDEST:g}; the frame counts as silence."
+            raise Refused("bad_message", text)
+
+    def _start(self, start: Start) -> None:
+        if self._started:
+            raise Refused("bad_message", "The stream is open already.")
+        if self._token is not None and not same_token(start.token, self._token):
+            raise Refused("unauthorized", "The token is missing or wrong.")
+        self._admit()
+        self._started = True
+
+        def opened(result: Opened, _seconds: float, now: float) -> None:
+            converter, provider = result
+            self._line = Line(converter, start, self.outbox, self._limits, self._report)
+            self._heard = self._reported = now
+            self.outbox.message(
+                Ready(
+                    session=self._session,
+                    voice=start.voice,
+                    sample_rate=start.sample_rate,
+                    encoding=start.encoding,
+                    hop_samples=converter.hop,
+                    latency_samples=converter.latency,
+                    provider=provider,
+                )
+            )
+
+        self._loads.append(Job(lambda: self._backend.open(start), opened, self.fail))
+
+    def _load(self, name: str, line: Line) -> None:
+        def loaded(voice: Any, _seconds: float, _now: float) -> None:
+            line.change_voice(name, voice)
+
+        def failed(error: Exception, now: float) -> None:
+            self.fail(error, now, fatal=False)
+
+        self._loads.append(Job(lambda: self._backend.load(name), loaded, failed))
+
+    def _end(self, line: Line) -> None:
+        self._stopping = True
+        line.end()
+
+    def _open(self) -> Line:
+        if not self._started:
+            raise Refused("bad_message", "The first message must be `start`.")
+        if self._line is None:
+            raise Refused("bad_message", "Wait for `ready`.")
+        return self._line
+
+    def _fault(self, error: Exception, now: float) -> None:
+        """Answer what was wrong with a frame; end what cannot go on, or is wrong all the time."""
+        flood = len(self._faults) == self._faults.maxlen and now - self._faults[0] < 60.0
+        self._faults.append(now)
+        too_big = isinstance(error, Refused) and error.close is not None
+        self.fail(error, now, fatal=flood or too_big or not self._started)
+
+    def _report(self, error: Exception, fatal: bool, now: float) -> None:
+        self.fail(error, now, fatal)
+
+    def _too_big(self, kind: str, most: int) -> Refused:
+        return Refused("bad_message", f"A {kind} frame may have {most} bytes.", close=TOO_BIG)
+
+
+def same_token(given: str | None, expected: str) -> bool:
+    """Whether both are equal, in a time that tells nothing about them."""
+    return hmac.compare_digest(
+        (given or "").encode("utf-8", "surrogatepass"), expected.encode("utf-8", "surrogatepass")
+    )

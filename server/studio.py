@@ -1,0 +1,91 @@
+"""Where streams get their conversions: the store's voices, loaded once, on this machine."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from server.app import Warm
+from server.call import Opened
+from server.config import ServerConfig
+from server.protocol import ProfileName, Start
+from stream.audio import RATES
+from stream.controls import Controls
+from stream.engine import Conversion
+from stream.errors import ConfigError, TimbralError
+from stream.models.onnx import DEVICES, Device
+from stream.models.store import Store
+from stream.models.voice import Voice
+from stream.profiles import PROFILES, Profile
+from stream.tune import choose
+
+WARM_HOPS = 3
+
+
+class Studio:
+    """The server's `Backend`. Everything here may take long; call it from a worker thread."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._store = Store(config.home)
+        self._device: Device = _device(config.device)
+        self._default = config.voice
+        self._choices: dict[str, Profile] = {}
+        self._choosing = threading.Lock()
+
+    def warm(self) -> Warm:
+        """Load the default voice and convert with it, so that the first client need not wait."""
+        provider = self.open(Start(voice=self._default)).provider
+        voice, rate = self.load(self._default), max(RATES)
+        latencies = {
+            name: 1000.0 * Conversion(voice, rate, profile=profile).latency / rate
+            for name, profile in PROFILES.items()
+        }
+        return Warm(provider, latencies)
+
+    def open(self, start: Start) -> Opened:
+        """A conversion that has run before, so that its first hop is no slower than others."""
+        voice = self.load(start.voice)
+        conversion = Conversion(
+            voice,
+            start.sample_rate,
+            profile=self._profile(start.profile, voice),
+            controls=Controls(**start.controls.model_dump(exclude_none=True)),
+        )
+        noise = np.random.default_rng(0).uniform(-0.1, 0.1, WARM_HOPS * conversion.hop)
+        conversion.step(noise.astype(np.float32))
+        conversion.reset()
+        return Opened(conversion, voice.provider)
+
+    def load(self, voice: str) -> Voice:
+        """The voice of that name, shared by all streams."""
+        return self._store.load(voice, self._device)
+
+    def cards(self) -> list[dict[str, Any]]:
+        """What every usable voice says of itself, and of the others why not."""
+        return [self._card(name) for name in self._store.names()]
+
+    def preview(self, voice: str) -> Path | None:
+        """A recording of the voice, if there is one."""
+        return self._store.preview(voice)
+
+    def _card(self, name: str) -> dict[str, Any]:
+        try:
+            return self._store.card(name).model_dump(mode="json", exclude={"files"})
+        except TimbralError as error:
+            return {"name": name, "error": str(error)}
+
+    def _profile(self, name: ProfileName, voice: Voice) -> Profile:
+        if name != "auto":
+            return PROFILES[name]
+        with self._choosing:
+            if voice.card.name not in self._choices:
+                self._choices[voice.card.name] = choose(voice).profile
+            return self._choices[voice.card.name]
+
+
+def _device(name: str) -> Device:
+    known: dict[str, Device] = {device: device for device in DEVICES}
+    if name in known:
+        return known[name]
+    raise ConfigError(f"device must be one of {', '.join(DEVICES)}, got {name!r}.")

@@ -1,0 +1,192 @@
+"""A fake conversion and a whole conversation without sockets, for tests of the server."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from server.app import Warm
+from server.call import Call, Opened
+from server.config import Limits
+from server.pcm import decode
+from server.protocol import (
+    AudioFrame,
+    ClientMessage,
+    Encoding,
+    Flag,
+    ServerMessage,
+    Start,
+    server_message,
+)
+from server.session import attempt
+from stream.audio import Audio
+from stream.controls import Controls
+from stream.errors import ConfigError, VoiceNotFound
+
+RATE = 8_000
+START = Start(voice="ada", sample_rate=RATE, encoding="f32le")
+
+
+class FakeConversion:
+    """Turns the sign of every sample, `latency` samples late. Obeys the laws of `Conversion`.
+
+    raising  raises at the hops numbered so
+    seconds  of real time that a step takes
+    """
+
+    def __init__(
+        self, hop: int = 160, lag: int = 80, raising: set[int] | None = None, seconds: float = 0.0
+    ) -> None:
+        self.hop = hop
+        self.latency = hop + lag
+        self.controls = Controls()
+        self.bypass = False
+        self.voice: Any = None
+        self.blocks: list[int] = []
+        self.resets = 0
+        self._lag = lag
+        self._raising = raising or set()
+        self._seconds = seconds
+        self._inside: Audio = np.zeros(0, np.float32)
+
+    def step(self, block: Audio) -> Audio:
+        self.blocks.append(len(block))
+        time.sleep(self._seconds)
+        if len(self.blocks) - 1 in self._raising:
+            raise RuntimeError("the graphics card is on fire")
+        self._inside = np.concatenate([self._inside, block if self.bypass else -block])
+        ready = max(0, len(self._inside) - self._lag)
+        out, self._inside = self._inside[:ready], self._inside[ready:]
+        return out
+
+    def flush(self) -> Audio:
+        out = self._inside
+        self._inside = out[:0]
+        return out
+
+    def reset(self) -> None:
+        self.resets += 1
+        self._inside = np.zeros(0, np.float32)
+
+    def change_voice(self, voice: Any) -> None:
+        if voice == "slow":
+            raise ConfigError("Voice 'slow' has another latency. Start a new stream to use it.")
+        self.voice = voice
+
+
+class FakeVoices:
+    """Knows the voices ada, ben and slow."""
+
+    NAMES = ("ada", "ben", "slow")
+
+    def __init__(self, make: Callable[[], FakeConversion] = FakeConversion) -> None:
+        self.make = make
+        self.opened: list[FakeConversion] = []
+
+    def open(self, start: Start) -> Opened:
+        self.load(start.voice)
+        self.opened.append(self.make())
+        return Opened(self.opened[-1], "FakeProvider")
+
+    def load(self, voice: str) -> str:
+        if voice not in self.NAMES:
+            raise VoiceNotFound(voice, self.NAMES)
+        return voice
+
+    def warm(self) -> Warm:
+        return Warm("FakeProvider", {"low": 30.0})
+
+    def cards(self) -> list[dict[str, Any]]:
+        return [{"name": name} for name in self.NAMES]
+
+    def preview(self, voice: str) -> Path | None:
+        self.load(voice)
+        return None
+
+
+@dataclass
+class Talk:
+    """A `Call`, driven: every job is run at once, and takes `compute` seconds of `now`."""
+
+    voices: FakeVoices = field(default_factory=FakeVoices)
+    limits: Limits = field(default_factory=Limits)
+    token: str | None = None
+    encoding: Encoding = "f32le"
+    compute: float = 0.0
+    now: float = 1000.0
+    messages: list[ServerMessage] = field(default_factory=list)
+    frames: list[AudioFrame] = field(default_factory=list)
+    position: int = 0
+    seq: int = 0
+
+    def __post_init__(self) -> None:
+        self.call = Call("s1", self.voices, self.limits, self.now, token=self.token)
+
+    @property
+    def conversion(self) -> FakeConversion:
+        return self.voices.opened[-1]
+
+    def tell(self, *messages: ClientMessage | str | bytes) -> list[ServerMessage]:
+        """Send messages or raw frames, do all there is to do; returns the new answers."""
+        before = len(self.messages)
+        for message in messages:
+            frame = message if isinstance(message, (str, bytes)) else message.model_dump_json()
+            self.call.receive(frame, self.now)
+            self.settle()
+        return self.messages[before:]
+
+    def say(self, samples: Audio | int, position: int | None = None) -> list[ServerMessage]:
+        """Send f32le audio (a count: that many halves), where the last ended or at `position`."""
+        audio = np.full(samples, 0.5, np.float32) if isinstance(samples, int) else samples
+        start = self.position if position is None else position
+        frame = AudioFrame(self.seq, start, audio.astype("<f4").tobytes()).pack()
+        self.seq, self.position = self.seq + 1, start + len(audio)
+        return self.tell(frame)
+
+    def settle(self) -> None:
+        """Run jobs until there are none, and take what is to be sent."""
+        while (job := self.call.next_load()) is not None:
+            self.call.settle_load(job, attempt(job.work), self.now)
+        while (job := self.call.next_hop(self.now)) is not None:
+            outcome = attempt(job.work)
+            self.now += self.compute
+            self.call.settle_hop(job, outcome._replace(seconds=self.compute), self.now)
+            self.take()
+        self.take()
+
+    def take(self) -> None:
+        """What is to be sent is sent."""
+        while self.call.outbox:
+            frame = self.call.outbox.take(self.now)
+            self.call.outbox.sent()
+            if isinstance(frame, str):
+                self.messages.append(server_message.validate_json(frame))
+            else:
+                self.frames.append(AudioFrame.unpack(bytes(frame)))
+
+    def wait(self, seconds: float, step: float = 0.25) -> list[ServerMessage]:
+        """Let time pass."""
+        before = len(self.messages)
+        for _ in range(round(seconds / step)):
+            self.now += step
+            self.call.tick(self.now)
+            self.settle()
+        return self.messages[before:]
+
+    def heard(self) -> Audio:
+        """All samples that came back, put where they belong; where none came, NaN."""
+        end = max(f.position + f.samples(self.encoding) for f in self.frames)
+        out = np.full(end - self.frames[0].position, np.nan, np.float32)
+        for frame in self.frames:
+            at = frame.position - self.frames[0].position
+            samples = decode(frame.pcm, self.encoding)
+            assert np.isnan(out[at : at + len(samples)]).all(), "two answers for one sample"
+            out[at : at + len(samples)] = samples
+        return out
+
+    def flagged(self, flag: Flag) -> int:
+        """How many samples came back in frames with `flag`."""
+        return sum(f.samples(self.encoding) for f in self.frames if flag in f.flags)
