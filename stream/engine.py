@@ -118,12 +118,6 @@ class Conversion:
         self._taken += len(block)
         return self._join([self._hop(hop) for hop in self._blocks.step(block)])
 
-    def skip(self, n: int) -> Audio:
-        """Like `step` with `n` samples that nobody is to hear: silence, at next to no cost."""
-        self._taken += n
-        hops = self._blocks.step(np.zeros(n, np.float32))
-        return self._join([self._hop(hop, shut=True) for hop in hops])
-
     def flush(self) -> Audio:
         """The samples still inside; afterwards the stream is as new."""
         rest = self._taken - self._given
@@ -137,7 +131,7 @@ class Conversion:
         self._given += len(out)
         return out
 
-    def _hop(self, block: Audio, *, shut: bool = False) -> Audio:
+    def _hop(self, block: Audio) -> Audio:
         controls = self.controls
         with self._lap("input"):
             self._raw.write(block)
@@ -145,7 +139,7 @@ class Conversion:
             self._heard.write(self._to_analysis.step(block))
         first = self._hops * self.frames - self._ahead
         self._hops += 1
-        opened = self._decide(controls.gate_db) & (not shut)
+        opened = self._decide(controls.gate_db)
         self._convert(max(first, 0), opened[max(-first, 0) :], controls)
         return self._emit()
 

@@ -213,18 +213,6 @@ def test_a_voice_that_hears_further_ahead_is_refused(starter: Voice) -> None:
         )
 
 
-def test_skipped_time_is_silent_and_keeps_the_timeline(starter: Voice, speech: Audio) -> None:
-    x = speech[: 2 * SECOND]
-    conversion = Conversion(starter, 16_000, profile=LOW)
-    hop = conversion.hop
-    out = [conversion.step(x[: 25 * hop]), conversion.skip(10 * hop)]
-    out = np.concatenate([*out, conversion.step(x[35 * hop :]), conversion.flush()])
-    assert len(out) == len(x)
-    skipped = slice(25 * hop + hop, 35 * hop - 3 * hop)
-    np.testing.assert_array_equal(out[skipped], 0.0)
-    assert np.abs(out[36 * hop :]).max() > 0.01
-
-
 def test_unknown_rates_are_refused(starter: Voice) -> None:
     with pytest.raises(ConfigError, match="sample_rate must be one of"):
         Conversion(starter, 11_025, profile=LOW)
