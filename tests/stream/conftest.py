@@ -19,4 +19,6 @@ def starter(tmp_path_factory: pytest.TempPathFactory) -> Voice:
 @pytest.fixture(scope="session")
 def speech() -> Audio:
     """A person reading, 16 kHz, several sentences."""
-    return np.concatenate([soundfile.read(path, dtype="float32")[0] for path in SPEECH])
+    return np.concatenate([soundfile.read(path, dtype="float32")[0] for path in SPEECH]).astype(
+        np.float32
+    )
