@@ -23,10 +23,17 @@ SPECTRA = {"short": ("v339", 512), "middle": ("v120", 1024), "long": ("v238", 20
 
 
 def cut(original: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph from the spectra [n, frames, bins] on, to `pitch`, `confidence` [n, frames]."""
+    """The graph from the spectra [n, frames, bins] on, to `pitch`, `confidence` [n, frames].
+
+    Raises `ValueError` when the spectra are not where version 0.3.0 has them.
+    """
     ours = {theirs: name for name, (theirs, _) in SPECTRA.items()}
     wanted = [output.name for output in original.graph.output]
     made_by = {name: node for node in original.graph.node for name in node.output}
+    if not made_by.keys() >= ours.keys():
+        raise ValueError(
+            f"this is not swift-f0 0.3.0: it has no {sorted(ours.keys() - made_by.keys())}"
+        )
     needed: set[str] = set()
     while wanted:
         name = wanted.pop()

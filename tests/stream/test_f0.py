@@ -46,7 +46,8 @@ def windows(x: Audio, detector: F0Detector, frames: int, delay: int = DELAY) -> 
 
 
 def clip(name: str) -> Audio:
-    return sf.read(SPEECH / f"sense-and-sensibility-{name}.wav", dtype="float32")[0]
+    samples, _ = sf.read(SPEECH / f"sense-and-sensibility-{name}.wav", dtype="float32")
+    return np.asarray(samples, np.float32)
 
 
 def test_examples() -> None:
@@ -92,7 +93,8 @@ def test_no_voice_is_found_where_there_is_none(detector: F0Detector) -> None:
 @BOTH
 @pytest.mark.parametrize("hz", [30.0, 1500.0])
 def test_what_lies_outside_the_range_is_not_reported(detector: F0Detector, hz: float) -> None:
-    f0 = detector(np.cos(2 * np.pi * hz * np.arange(detector.window) / ANALYSIS_RATE)[np.newaxis])
+    tone = np.cos(2 * np.pi * hz * np.arange(detector.window) / ANALYSIS_RATE)
+    f0 = detector(tone[np.newaxis].astype(np.float32))
     assert np.all((f0 == 0.0) | ((f0 >= 49.0) & (f0 <= 1120.0)))
 
 
@@ -108,7 +110,7 @@ def test_rows_do_not_depend_on_each_other(detector: F0Detector) -> None:
 
 
 @pytest.mark.parametrize("kind", [SwiftF0, CrepeTiny])
-@pytest.mark.parametrize("delay", [0, 1, 4])
+@pytest.mark.parametrize("delay", [1, 4])
 def test_it_serves_other_look_aheads(kind: type[SwiftF0 | CrepeTiny], delay: int) -> None:
     other = kind(frame_centres(delay))
     f0 = other(voice(np.full(other.window, 150.0))[np.newaxis])
