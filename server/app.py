@@ -6,6 +6,7 @@ import secrets
 import signal
 import socket
 import time
+from asyncio import Transport
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -102,6 +103,11 @@ class Server:
         """Whether the default voice is loaded and warm."""
         return self._provider != ""
 
+    @property
+    def streams(self) -> int:
+        """How many streams are open."""
+        return len(self._streams)
+
     async def start(self) -> None:
         """Open the port; `url` tells which. Raises `ConfigError` when it cannot be had."""
         await self._runner.setup()
@@ -169,11 +175,13 @@ class Server:
             timeout=PARTING_S,
         )
         await response.prepare(request)
-        _tune(request)
-        await self._talk(request, response)
+        transport = request.transport
+        if transport is not None:  # else the client is gone already
+            _tune(transport)
+            await self._talk(response, transport)
         return response
 
-    async def _talk(self, request: web.Request, response: web.WebSocketResponse) -> None:
+    async def _talk(self, response: web.WebSocketResponse, transport: Transport) -> None:
         name = secrets.token_hex(8)
         call = Call(
             name,
@@ -189,10 +197,12 @@ class Server:
         try:
             code = await session.run()
         finally:
-            await _part(request, response, code)
             self._streams.discard(name)
-            del self._sessions[session]
-            over.set()
+            try:
+                await _part(response, transport, code)
+            finally:
+                del self._sessions[session]
+                over.set()
 
     def _admit(self, name: str) -> None:
         most = self._config.max_streams
@@ -220,7 +230,7 @@ class Server:
                 "voice": config.voice,
                 "device": config.device,
                 "provider": self._provider,
-                "streams": {"open": len(self._streams), "most": config.max_streams},
+                "streams": {"open": self.streams, "most": config.max_streams},
                 "workers": config.workers,
                 "sample_rates": get_args(Rate),
                 "encodings": get_args(Encoding),
@@ -308,21 +318,23 @@ def _on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> dict[in
     return {n: signal.signal(n, tell) for n in (signal.SIGINT, signal.SIGTERM)}
 
 
-def _tune(request: web.Request) -> None:
+def _tune(transport: Transport) -> None:
     """Send small frames at once, and keep no seconds of stale audio in the kernel."""
-    transport = request.transport
-    sock = transport.get_extra_info("socket") if transport else None
+    sock = transport.get_extra_info("socket")
     if sock is not None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
 
-async def _part(request: web.Request, response: web.WebSocketResponse, code: int) -> None:
-    """Close in the protocol's way; a client that does not answer is cut off."""
-    with suppress(asyncio.TimeoutError, ConnectionError):
-        await asyncio.wait_for(response.close(code=code), 2 * PARTING_S)
-    if request.transport is not None and not response.closed:
-        request.transport.abort()
+async def _part(response: web.WebSocketResponse, transport: Transport, code: int) -> None:
+    """Close in the protocol's way; a client that does not take what is left is cut off."""
+    for _ in range(20):
+        if transport.get_write_buffer_size() == 0:
+            with suppress(asyncio.TimeoutError, ConnectionError):
+                await asyncio.wait_for(response.close(code=code), 2 * PARTING_S)
+            return
+        await asyncio.sleep(PARTING_S / 20)
+    transport.abort()
 
 
 def _version() -> str:

@@ -17,7 +17,7 @@ from server.line import Job, Outcome
 log = logging.getLogger("timbral.server")
 
 TICK_S = 0.25
-TURN = 16  # messages read before others get their turn
+TURN, BREATH_S = 16, 0.004  # messages read at most, then a pause: 4000 a second and client
 PARTING_S = 1.0  # for a client to take its last messages, and again to close
 
 
@@ -81,7 +81,7 @@ class Session:
             self._changed()
             turn += 1
             if turn % TURN == 0:
-                await asyncio.sleep(0)
+                await asyncio.sleep(BREATH_S)
 
     async def _convert(self) -> None:
         while True:

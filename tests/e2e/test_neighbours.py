@@ -1,0 +1,62 @@
+"""What one client does is no matter to the others."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import misbehave
+import numpy as np
+import pytest
+from calls import FakeConversion, FakeVoices
+from dial import serving, speak, talking, whole
+
+from server.app import Server
+
+TESTS = Path(misbehave.__file__).parent
+SLACK_S = 0.060  # machines that run tests do other things too
+COMPUTE_S = 0.004  # that each inference takes
+
+
+@asynccontextmanager
+async def misbehaving(server: Server, deed: str) -> AsyncGenerator[None, None]:
+    """A client in a process of its own, at its misdeed."""
+    path = os.pathsep.join([str(TESTS.parent), str(TESTS)])
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, TESTS / "misbehave.py", server.url, deed),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert process.stdout is not None
+    assert (await asyncio.wait_for(process.stdout.readline(), 30)).decode().strip() == deed
+    try:
+        yield
+    finally:
+        process.kill()
+        await process.communicate()
+
+
+async def two_delays(server: Server, seconds: float) -> list[float]:
+    """Seconds from saying to hearing, for two streams in real time that lose nothing."""
+    delays: list[float] = []
+    async with talking(server.url) as one, talking(server.url) as other:
+        both = await asyncio.gather(*(speak(s, seconds, delays) for s in (one, other)))
+    assert all(whole(frames, seconds) for frames in both)
+    return delays
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deed", misbehave.DEEDS)
+def test_other_streams_do_not_notice(deed: str) -> None:
+    async def main() -> None:
+        voices = FakeVoices(lambda: FakeConversion(seconds=COMPUTE_S))
+        async with serving(voices, workers=2) as server:
+            alone = await two_delays(server, 1.0)
+            async with misbehaving(server, deed):
+                beset = await two_delays(server, 2.0)
+        quiet, noisy = (float(np.percentile(d, 95)) for d in (alone, beset))
+        assert noisy < quiet + SLACK_S, f"{quiet * 1e3:.1f} ms became {noisy * 1e3:.1f} ms"
+
+    asyncio.run(main())
