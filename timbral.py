@@ -97,13 +97,25 @@ def serve(
     """
     from dataclasses import replace
 
+    from server.app import Running
     from server.app import serve as run
     from server.config import ServerConfig
 
     config = ServerConfig(host=host, port=port, voice=voice, device=device, token=token)
     if max_streams is not None:
         config = replace(config, max_streams=max_streams)
-    run(config, announce=lambda running: typer.echo(str(running)))
+
+    def announce(running: Running) -> None:
+        delays = ", ".join(f"{name} {ms:.0f} ms" for name, ms in running.latencies.items())
+        typer.echo(
+            f"timbral listens on {running.url}\n"
+            f"  voice     {running.voice} on {running.provider}\n"
+            f"  latency   {delays}, before computing and network\n"
+            f"  try it    timbral send speech.wav out.wav"
+            + ("" if port == 8765 else f" --server {running.url}")
+        )
+
+    run(config, announce)
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """`timbral send`: a file through the server at the pace of speech, and what it cost."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from stream.errors import LinkError
 from stream.files import SoundFile, writing
 
 BLOCKS_PER_SECOND = 50  # 20 ms, as a sound device gives them
+FAST_BLOCKS_PER_SECOND = 10  # a file need not wait for so many answers
+STALL = 2.0  # s after which an answer is taken for lost
 PATIENCE = 30.0  # s without a word from the server
 HEAD_START = 0.05  # s from `ready` to the first sample
 
@@ -41,7 +43,7 @@ class SendSettings:
     profile: ProfileName = "auto"
     controls: ControlValues = field(default_factory=ControlValues)
     token: str | None = None
-    realtime: bool = True  # False: as fast as the server takes it
+    realtime: bool = True  # False: as fast as the server converts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +82,8 @@ class Report:
             p50, p95 = np.percentile(self.ends, [50, 95])
             told = "from a frame's first sample to its conversion's arrival"
             rows.append(("end to end p50 / p95", f"{p50:.1f} / {p95:.1f}", told))
-        lines = [f"| {name:23} | {value:>20} | {why} |" for name, value, why in rows]
-        return "\n".join([f"| {'latency':23} | {'ms':>20} | what it is |", "|---|--:|---|", *lines])
+        rows = [("latency", "ms", "what it is"), ("-" * 23, "-" * 19 + ":", "---"), *rows]
+        return "\n".join(f"| {name:23} | {value:>20} | {why} |" for name, value, why in rows)
 
     def summary(self) -> str:
         """One line: what ran, how long, and what was lost."""
@@ -124,9 +126,8 @@ async def _converse(
     async with open_link(settings.server, start) as link:
         begun = clock()
         listener = Listener(link.ready, len(sound), begun + HEAD_START, progress)
-        speaking = asyncio.create_task(
-            _speak(link, sound, listener.zero if settings.realtime else None), name="speak"
-        )
+        speak = _speak_live if settings.realtime else _speak_fast
+        speaking = asyncio.create_task(speak(link, sound, listener), name="speak")
         try:
             await _listen(link, listener)
         finally:
@@ -139,21 +140,33 @@ def _as_rate(rate: int) -> Rate:
     return Start.model_validate({"voice": "any", "sample_rate": rate}).sample_rate
 
 
-async def _speak(link: VoiceLink, sound: Audio, zero: float | None) -> None:
-    """Send `sound` in blocks, each when its last sample would have been captured, then stop.
-
-    Without `zero`, the time of the first sample, the server alone sets the pace.
-    """
+async def _speak_live(link: VoiceLink, sound: Audio, listener: "Listener") -> None:
+    """Send each block when its last sample would have been captured, then stop."""
     rate = link.ready.sample_rate
-    block = rate // BLOCKS_PER_SECOND
-    for start in range(0, len(sound), block):
-        part = sound[start : start + block]
-        if zero is not None:
-            await asyncio.sleep(zero + (start + len(part)) / rate - clock())
-        if start % rate == 0:
-            await link.ping()
-        await link.send(part.astype("<f4").tobytes(), start)
+    for start, part in _blocks(sound, rate // BLOCKS_PER_SECOND):
+        await asyncio.sleep(listener.zero + (start + len(part)) / rate - clock())
+        await _send(link, start, part)
     await link.stop()
+
+
+async def _speak_fast(link: VoiceLink, sound: Audio, listener: "Listener") -> None:
+    """Send each block when what came before is back, so that a slow server is never late."""
+    rate = link.ready.sample_rate
+    for start, part in _blocks(sound, rate // FAST_BLOCKS_PER_SECOND):
+        await listener.reaches(start - link.ready.latency_samples)
+        await _send(link, start, part)
+    await link.stop()
+
+
+def _blocks(sound: Audio, size: int) -> Iterator[tuple[int, Audio]]:
+    for start in range(0, len(sound), size):
+        yield start, sound[start : start + size]
+
+
+async def _send(link: VoiceLink, start: int, part: Audio) -> None:
+    if start % link.ready.sample_rate == 0:
+        await link.ping()
+    await link.send(part.astype("<f4").tobytes(), start)
 
 
 async def _listen(link: VoiceLink, listener: "Listener") -> None:
@@ -167,14 +180,20 @@ async def _listen(link: VoiceLink, listener: "Listener") -> None:
 
 
 class Listener:
-    """Puts what comes back into its place and notes when it came. No sockets, no clock."""
+    """Puts what comes back into its place and notes when it came. No sockets, no clock.
+
+    zero   when sample 0 was captured, s
+    heard  [length] what came back; silence where nothing did
+    """
 
     def __init__(self, ready: Ready, length: int, zero: float, progress: Progress | None) -> None:
-        self.zero = zero  # when sample 0 was captured, s
+        self.zero = zero
         self.heard: Audio = np.zeros(length, np.float32)
         self.over = False
         self._ready = ready
         self._progress = progress
+        self._reached = 0  # the position after the last sample that came
+        self._news = asyncio.Event()
         self._got = np.zeros(length, np.bool_)
         self._concealed = 0
         self._stats: Stats | None = None
@@ -197,6 +216,15 @@ class Listener:
                 self.over = True
             case _:
                 pass
+
+    async def reaches(self, position: int) -> None:
+        """Wait until all before `position` is back, or is not to be expected any more."""
+        while self._reached < position:
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), STALL)
+            except asyncio.TimeoutError:
+                return
 
     def report(self, took: float, realtime: bool) -> Report:
         """What was noted, `took` seconds after the beginning."""
@@ -223,5 +251,7 @@ class Listener:
         if frame.flags & Flag.CONCEALED:
             self._concealed += len(samples)
         self._ends.append(1000 * (now - self.zero - frame.position / self._ready.sample_rate))
+        self._reached = max(self._reached, end)
+        self._news.set()
         if self._progress:
             self._progress(end, len(self.heard))

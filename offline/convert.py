@@ -12,7 +12,7 @@ from stream.files import SoundFile, writing
 from stream.models.voice import Voice
 from stream.profiles import Profile
 
-LONG = Profile("quality", 50)  # 1 s hops: nobody waits for the first sample
+LONG = Profile("quality", 10)  # 200 ms hops: longer ones save no more time
 
 Progress = Callable[[int, int], None]
 

@@ -91,7 +91,7 @@ def mirror(out: Out = lambda frame: [frame]) -> Handler:
     """A whole conversation; `out` may alter, drop or double each frame that goes back."""
 
     def handle(socket: ServerConnection) -> None:
-        begin(socket)
+        dtype = {"f32le": "<f4", "s16le": "<i2"}[begin(socket).encoding]
         heard: Audio = np.zeros(0, np.float32)
         given = 0
         stopped = False
@@ -100,7 +100,7 @@ def mirror(out: Out = lambda frame: [frame]) -> Handler:
             if isinstance(data, bytes):
                 frame = AudioFrame.unpack(data)
                 assert frame.position == len(heard)
-                heard = np.concatenate([heard, np.frombuffer(frame.pcm, "<f4")])
+                heard = np.concatenate([heard, np.frombuffer(frame.pcm, dtype)])
             else:
                 message = client_message.validate_json(data)
                 stopped = isinstance(message, Stop)
@@ -108,7 +108,7 @@ def mirror(out: Out = lambda frame: [frame]) -> Handler:
                     say(socket, Pong(t=message.t))
             due = len(heard) if stopped else max(given, len(heard) - LATENCY)
             if due > given:
-                pcm = (-heard[given:due]).astype("<f4").tobytes()
+                pcm = (-heard[given:due]).astype(dtype).tobytes()
                 for frame in out(AudioFrame(0, given, pcm)):
                     socket.send(frame.pack())
                 given = due

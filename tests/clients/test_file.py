@@ -59,6 +59,27 @@ def test_faster_than_real_time_there_is_no_end_to_end_figure(source: Path) -> No
     assert "end to end" not in report.table()
 
 
+def test_faster_than_real_time_no_more_is_sent_than_can_be_answered(source: Path) -> None:
+    ahead: list[int] = []
+
+    def handler(socket: ServerConnection) -> None:
+        rate = begin(socket).sample_rate
+        heard = given = 0
+        while heard < len(SOUND):
+            data = socket.recv()
+            if isinstance(data, bytes):
+                heard += len(AudioFrame.unpack(data).pcm) // 4
+                ahead.append(heard - given)
+                due = max(given, heard - LATENCY)
+                socket.send(AudioFrame(0, given, bytes(4 * (due - given))).pack())
+                given = due
+        assert rate == RATE
+        say(socket, Stopped(samples_in=heard, samples_out=heard))
+
+    send(handler, source)
+    assert max(ahead) == LATENCY + RATE // 10
+
+
 def test_a_file_of_one_sample_comes_back(tmp_path: Path) -> None:
     source = tmp_path / "one.wav"
     soundfile.write(source, SOUND[:1], RATE, subtype="PCM_16")
@@ -72,7 +93,7 @@ def test_frames_that_are_lost_leave_silence_in_their_place(source: Path) -> None
     def lose(frame: AudioFrame) -> list[AudioFrame]:
         return [] if frame.position in lost else [frame]
 
-    heard, report = send(mirror(lose), source)
+    heard, report = send(mirror(lose), source, realtime=True)
     gone = heard == 0.0
     assert report.missing == np.count_nonzero(gone & (SOUND != 0.0)) > 0
     np.testing.assert_allclose(heard[~gone], -SOUND[~gone], atol=1e-4)
@@ -90,7 +111,7 @@ def test_frames_out_of_order_are_put_in_order(source: Path) -> None:
         held.clear()
         return frames
 
-    heard, report = send(mirror(swap), source)
+    heard, report = send(mirror(swap), source, realtime=True)
     np.testing.assert_allclose(heard, -SOUND, atol=1e-4)
     assert report.missing == 0
 
@@ -99,7 +120,7 @@ def test_what_the_server_silenced_is_counted(source: Path) -> None:
     def conceal(frame: AudioFrame) -> list[AudioFrame]:
         return [frame._replace(flags=Flag.CONCEALED)] if frame.position == 320 else [frame]
 
-    _, report = send(mirror(conceal), source)
+    _, report = send(mirror(conceal), source, realtime=True)
     assert report.concealed == 320
 
 

@@ -1,0 +1,98 @@
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from tiny_server import mirror, refuse, running
+from typer.main import get_command
+from typer.testing import CliRunner
+
+import timbral
+from stream.controls import LIMITS, Controls, F0Method
+from stream.models.onnx import DEVICES
+from stream.profiles import CHOICES
+
+ROOT = Path(__file__).parent.parent
+SPEECH = ROOT / "tests" / "speech" / "sense-and-sensibility-0880.wav"
+TREE: Any = get_command(timbral.app)
+
+
+def run(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "timbral", *words], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def test_our_errors_are_one_line_and_exit_status_1(tmp_path: Path) -> None:
+    done = run("send", str(tmp_path / "none.wav"), str(tmp_path / "out.wav"))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.strip() == f"timbral: No file {tmp_path / 'none.wav'}."
+
+
+def test_a_server_that_is_not_there_says_how_to_start_one(tmp_path: Path) -> None:
+    done = run("send", str(SPEECH), str(tmp_path / "out.wav"), "--server", "127.0.0.1:1")
+    assert done.returncode == 1
+    assert "timbral serve" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["sing"], ["send"], ["send", "a", "b", "--pitch", "99"], ["serve", "--port", "x"]]
+)
+def test_wrong_usage_is_exit_status_2(words: list[str]) -> None:
+    done = run(*words)
+    assert done.returncode == 2
+    assert "Usage:" in done.stderr
+
+
+def test_a_file_goes_through_a_server_and_the_budget_is_printed(tmp_path: Path) -> None:
+    out = tmp_path / "out.wav"
+    with running(mirror()) as url:
+        done = run("send", str(SPEECH), str(out), "--server", url, "--faster-than-realtime")
+    assert done.returncode == 0, done.stderr
+    assert out.is_file()
+    for word in ["algorithmic", "compute p50 / p95 / p99", "queue", "network", str(out)]:
+        assert word in done.stdout
+
+
+def test_what_a_server_refuses_is_said_in_its_words(tmp_path: Path) -> None:
+    with running(refuse) as url:
+        done = run("send", str(SPEECH), str(tmp_path / "out.wav"), "--server", url)
+    assert done.returncode == 1
+    assert done.stderr.strip() == "timbral: No voice 'starter'."
+
+
+def test_choices_of_the_command_are_those_of_the_areas() -> None:
+    assert get_args(timbral.Profile) == CHOICES
+    assert get_args(timbral.F0Method) == get_args(F0Method)
+    assert get_args(timbral.Device) == DEVICES
+
+
+@pytest.mark.parametrize("verb", ["send", "convert"])
+def test_defaults_of_the_controls_in_the_help_are_those_of_the_engine(verb: str) -> None:
+    options = {param.name: param for param in TREE.commands[verb].params}
+    named = {"f0_method": "f0"}
+    absent = {"input_gain_db", "output_gain_db"}
+    for name in set(Controls.names()) - absent:
+        value = getattr(Controls(), name)
+        shown = name.replace("_", "-") if value is True else value
+        shown = f"{shown:g}" if isinstance(shown, float) else shown
+        assert f"[default: {shown}]" in options[named.get(name, name)].help
+
+
+@pytest.mark.parametrize("name", ["pitch", "index_rate", "protect", "gate_db"])
+def test_limits_of_the_controls_are_those_of_the_engine(name: str) -> None:
+    low, high = LIMITS[name]
+    for value, status in [(low, 1), (high, 1), (low - 0.01, 2), (high + 0.01, 2)]:
+        words = ["send", "none.wav", "out.wav", "--" + name.replace("_", "-"), f"{value:g}"]
+        assert CliRunner().invoke(timbral.app, words).exit_code == status, words
+
+
+def test_a_control_that_is_given_reaches_the_server_and_only_that() -> None:
+    protocol = import_module("server.protocol")
+    given = timbral._given(-3.5, None, None, None, "crepe-tiny", None, None)  # pyright: ignore[reportPrivateUsage]
+    assert given == {"pitch": -3.5, "f0_method": "crepe-tiny"}
+    assert protocol.ControlValues(**given).pitch == -3.5
