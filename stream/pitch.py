@@ -38,6 +38,7 @@ def shift(f0: Audio, semitones: float | Audio) -> Audio:
 
 MEMORY = 600  # voiced frames, 6 s of voice: what the speaker's median is taken over
 TRUST = 10  # voiced frames after which the offset stops following the median freely
+SETTLE = 150  # voiced frames, 1.5 s, after which it has slowed down to GLIDE
 GLIDE = 0.04  # semitones per content frame, 2 a second: slower than any intonation
 MAX_OFFSET = 24.0  # semitones
 
@@ -46,8 +47,9 @@ class PitchMatch:
     """Semitones that bring the speaker's median pitch to the voice's own.
 
     The median is taken over the last 6 s of voiced frames. The first 100 ms of voice set the
-    offset at once; from then on it glides by at most 2 semitones a second, so intonation passes
-    untouched. An offset depends on f0 up to the end of its own content frame and on nothing later,
+    offset at once; then it glides, at first fast enough to mend what a single syllable could not
+    tell, after 1.5 s of voice by at most 2 semitones a second, so intonation passes untouched. An
+    offset depends on f0 up to the end of its own content frame and on nothing later,
     and is the same however the content frames are cut into calls.
     """
 
@@ -91,7 +93,8 @@ class PitchMatch:
         if self._count <= TRUST:
             self._offset = wanted
         else:
-            self._offset += min(max(wanted - self._offset, -GLIDE), GLIDE)
+            most = GLIDE * max(1.0, SETTLE / self._count)
+            self._offset += min(max(wanted - self._offset, -most), most)
 
     def _wanted(self) -> float:
         """Semitones from the median of what was heard to the target."""

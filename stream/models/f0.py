@@ -74,8 +74,10 @@ class SwiftF0:
     def __init__(self, centres: tuple[int, int], path: Path = ASSETS / "swift-f0.onnx") -> None:
         frames = math.ceil((centres[0] - self.NEWEST) / self.HOP) + 1 + self.CONTEXT
         reach = max(self.SPECTRA.values()) // 2
-        self._distances = self.NEWEST + self.HOP * np.arange(frames)[::-1]  # to the window's end
+        distances = self.NEWEST + self.HOP * np.arange(frames)[::-1]  # to the window's end
         self._centres = np.array(centres)
+        away = np.abs(self._centres[:, np.newaxis] - distances)
+        self._shares = np.maximum(0.0, 1.0 - away / self.HOP)  # linear interpolation, [2, frames]
         self._beyond = np.zeros(reach - self.NEWEST, np.float32)
         self._hann = {
             name: np.square(np.sin(np.pi * np.arange(size) / size)).astype(np.float32)
@@ -85,7 +87,7 @@ class SwiftF0:
             name: reach + self.HOP * np.arange(frames)[:, np.newaxis] + np.arange(size) - size // 2
             for name, size in self.SPECTRA.items()
         }
-        self.window = int(self._distances[0]) + reach
+        self.window = int(distances[0]) + reach
         self.lookahead = centres[1]
         self._range = {
             "fmin": np.array(LOWEST_HZ, np.float32),
@@ -106,13 +108,12 @@ class SwiftF0:
         outputs = self._model(**self._spectra(window), **self._range)
         pitch = np.log2(np.asarray(outputs["pitch"][0], np.float64))
         confidence = np.asarray(outputs["confidence"][0], np.float64)
-        octaves, sure = _read(
-            self._distances,
-            repair_octaves(pitch, confidence >= self.VOICED),
-            confidence,
-            self._centres,
+        pitch = repair_octaves(pitch, confidence >= self.VOICED)
+        say = self._shares * (confidence + 1e-9)  # of the two frames, the surer one has more
+        octaves = (say @ pitch) / say.sum(axis=1)
+        voiced = (self._shares @ confidence >= self.VOICED) & ~_faint(
+            window, self._centres, self.HOP
         )
-        voiced = (sure >= self.VOICED) & ~_faint(window, self._centres, self.HOP)
         return np.where(voiced, np.exp2(octaves), 0.0)
 
     def _spectra(self, window: Audio) -> dict[str, Audio]:
@@ -222,6 +223,8 @@ def repair_octaves(pitch: Audio, voiced: NDArray[np.bool_]) -> Audio:
     fewer than three, nothing is said). So an error of up to two frames goes, and a leap that stays
     is kept.
     """
+    if not voiced.any() or np.ptp(pitch[voiced]) < 1.0 - NEAR_OCTAVE:
+        return pitch
     padded = np.full(len(pitch) + 4, np.inf)
     padded[2:-2] = np.where(voiced, pitch, np.inf)
     around = np.sort(np.stack([padded[i : i + len(pitch)] for i in range(5)]), axis=0)
@@ -233,26 +236,8 @@ def repair_octaves(pitch: Audio, voiced: NDArray[np.bool_]) -> Audio:
     return np.where(wrong, pitch - np.sign(jump), pitch)
 
 
-def _read(
-    distances: NDArray[np.int64], pitch: Audio, confidence: Audio, at: NDArray[np.int64]
-) -> tuple[Audio, Audio]:
-    """Pitch and confidence between the frames: linear; the surer frame has more say in the pitch.
-
-    distances [n], falling; pitch, confidence [n]; at [m] within the distances. Returns [m], [m].
-    """
-    left = np.searchsorted(-distances, -at, side="right") - 1
-    left = np.minimum(left, len(distances) - 2)
-    share = (distances[left] - at) / (distances[left] - distances[left + 1])
-    weights = np.stack([1.0 - share, share])
-    both = np.stack([left, left + 1])
-    say = weights * (confidence[both] + 1e-9)
-    return (say * pitch[both]).sum(axis=0) / say.sum(axis=0), (weights * confidence[both]).sum(
-        axis=0
-    )
-
-
 def _faint(window: Audio, centres: NDArray[np.int64], reach: int) -> NDArray[np.bool_]:
     """Whether there is next to no sound within `reach` samples of each centre, [2]."""
-    middles = len(window) - centres
-    peaks = [np.abs(window[max(0, m - reach) : m + reach]).max() for m in middles]
+    size = np.abs(window)
+    peaks = [size[max(0, middle - reach) : middle + reach].max() for middle in len(size) - centres]
     return np.array(peaks) < FAINT

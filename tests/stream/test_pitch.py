@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import stream.pitch
-from stream.pitch import GLIDE, MEMORY, PitchMatch, coarse, shift
+from stream.pitch import GLIDE, MEMORY, SETTLE, PitchMatch, coarse, shift
 
 CONTOUR = np.where(
     np.random.default_rng(0).random(400) < 0.3,
@@ -60,11 +60,20 @@ def test_the_first_voiced_frame_counts_at_once() -> None:
 
 def test_later_it_glides_so_that_intonation_passes() -> None:
     match = PitchMatch(220.0)
-    match.step(np.full(100, 110.0, np.float32))
+    match.step(np.full(SETTLE, 110.0, np.float32))
     offsets = match.step(np.full(4 * MEMORY, 220.0, np.float32))
     steps = np.abs(np.diff(offsets))
     assert steps.max() <= GLIDE + 1e-5
     assert abs(offsets[-1]) < 1e-3  # after 6 s the new speaker is the median
+
+
+def test_a_first_syllable_that_misleads_is_mended_within_a_second() -> None:
+    match = PitchMatch(220.0)
+    match.step(np.full(12, 140.0, np.float32))
+    offsets = match.step(np.full(100, 110.0, np.float32))
+    assert offsets[0] < 9.0
+    assert abs(offsets[-1] - 12.0) < 0.2
+    assert np.abs(np.diff(offsets)).max() <= SETTLE / 12 * GLIDE + 1e-6
 
 
 def test_an_octave_error_here_and_there_does_not_move_it() -> None:

@@ -1,0 +1,64 @@
+"""What one stage costs for 20 ms of sound, in CPU time of its thread.
+
+A shared machine is slower at times but never faster than it is: each figure is the best of many
+calls.
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from stream.audio import frame_levels
+from stream.gate import Gate
+from stream.models.f0 import Detectors
+from stream.noise import frame_noise
+from stream.pitch import PitchMatch
+from stream.resample import Resampler
+from stream.ring import Ring
+
+pytestmark = pytest.mark.perf
+
+SOUND = (0.1 * np.random.default_rng(0).standard_normal(48_000)).astype(np.float32)
+
+
+def best_ms(call: Callable[[], object], calls: int = 300) -> float:
+    """The least CPU time of `calls` calls, in ms; the first ones warm up."""
+    times: list[float] = []
+    for _ in range(calls):
+        begin = time.thread_time()
+        call()
+        times.append(time.thread_time() - begin)
+    return 1000.0 * min(times[10:])
+
+
+@pytest.mark.parametrize(
+    "rates", [(48_000, 16_000), (44_100, 16_000), (22_050, 16_000), (24_000, 48_000)]
+)
+def test_resampling_costs_less_than_a_hundredth(rates: tuple[int, int]) -> None:
+    resampler = Resampler(*rates)
+    assert best_ms(lambda: resampler.step(SOUND[: rates[0] // 50])) < 0.2
+
+
+def test_noise_costs_next_to_nothing() -> None:
+    assert best_ms(lambda: frame_noise(0, 17, 2, 192)) < 0.15
+
+
+def test_ring_gate_and_pitch_match_cost_next_to_nothing() -> None:
+    ring, gate, match = Ring(48_000), Gate(2), PitchMatch(200.0)
+    f0 = np.array([110.0, 111.0], np.float32)
+
+    def hop() -> None:
+        ring.write(SOUND[:320])
+        gate.step(frame_levels(ring.read(ring.end - 320, ring.end), 320), -50.0)
+        match.step(f0)
+
+    assert best_ms(hop, 1000) < 0.1
+
+
+@pytest.mark.parametrize(("method", "budget"), [("swift", 2.2), ("crepe-tiny", 4.0)])
+def test_a_detector_keeps_its_budget(method: str, budget: float) -> None:
+    detector = next(d for name, d in Detectors(2).items() if name == method)
+    window = SOUND[np.newaxis, : detector.window]
+    assert best_ms(lambda: detector(window)) < budget
