@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from server.config import Limits
-from server.pcm import add_flags, encode, fade_in, fade_out, get_flags
+from server.pcm import add_flags, encode, fade_in, fade_out
 from server.protocol import Encoding, Flag, Message
 from stream.audio import Audio
 
@@ -16,6 +16,7 @@ _FADE_S = 0.005  # at the edges of silence that stands for lost audio
 class _Item(NamedTuple):
     payload: str | bytearray  # a message, or an audio frame made by `encode`
     samples: int  # 0 for text
+    voice: bool  # neither text nor silence that stands for lost audio
 
 
 class Outbox:
@@ -50,12 +51,12 @@ class Outbox:
 
     def message(self, message: Message) -> None:
         """Add a text frame."""
-        self._items.append(_Item(message.model_dump_json(), 0))
+        self._items.append(_Item(message.model_dump_json(), 0, voice=False))
         self.texts += 1
 
-    def frame(self, frame: bytearray, samples: int) -> None:
-        """Add an audio frame."""
-        self._items.append(_Item(frame, samples))
+    def frame(self, frame: bytearray, samples: int, *, voice: bool = True) -> None:
+        """Add an audio frame; `voice` is false for silence that stands for lost audio."""
+        self._items.append(_Item(frame, samples, voice))
         self.audio += samples
         while self.audio > self.bound and self._drop_oldest():
             pass
@@ -79,19 +80,17 @@ class Outbox:
 
     def _drop_oldest(self) -> bool:
         """Drop the oldest audio frame, never the newest; the next one says that it happened."""
-        frames = (
-            (i, x.payload) for i, x in enumerate(self._items) if isinstance(x.payload, bytearray)
-        )
+        waiting = ((at, item.payload) for at, item in enumerate(self._items))
+        frames = ((at, frame) for at, frame in waiting if isinstance(frame, bytearray))
         oldest, following = next(frames, None), next(frames, None)
         if oldest is None or following is None:
             return False
-        at, frame = oldest
-        samples = self._items[at].samples
-        self.audio -= samples
-        self.dropped_samples += samples
-        self.dropped_frames += not get_flags(frame) & Flag.CONCEALED
+        item = self._items[oldest[0]]
+        self.audio -= item.samples
+        self.dropped_samples += item.samples
+        self.dropped_frames += item.voice
         add_flags(following[1], Flag.CONCEALED | Flag.GAP)
-        del self._items[at]
+        del self._items[oldest[0]]
         return True
 
 
@@ -170,7 +169,7 @@ class Outlet:
 
     def _send(self, audio: Audio, flags: Flag) -> None:
         frame = encode(audio, self._encoding, self._seq, self._position, flags | self._gap)
-        self._outbox.frame(frame, len(audio))
+        self._outbox.frame(frame, len(audio), voice=not flags & Flag.CONCEALED)
         self._gap = Flag(0)
         self._seq += 1
         self._position += len(audio)

@@ -39,11 +39,6 @@ def encode(samples: Audio, encoding: Encoding, seq: int, position: int, flags: F
     return frame
 
 
-def get_flags(frame: bytearray) -> Flag:
-    """The flags of a frame made by `encode`."""
-    return Flag(frame[1])
-
-
 def add_flags(frame: bytearray, flags: Flag) -> None:
     """Raise `flags` in a frame made by `encode`."""
     frame[1] |= flags

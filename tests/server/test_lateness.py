@@ -117,7 +117,7 @@ def test_a_worker_that_stalls_for_five_seconds_loses_those_and_is_in_time_again(
     heard = talk.heard()
     voice = np.flatnonzero(np.abs(heard) > 0)
     assert len(heard) - len(voice) == pytest.approx(5.0 * RATE, abs=0.2 * RATE)
-    assert len(heard) - len(voice) == pytest.approx(stats(talk).underruns * HOP, abs=HOP)
+    assert len(heard) - len(voice) == pytest.approx(stats(talk).underruns * HOP, abs=2 * HOP)
 
 
 def test_lost_audio_has_soft_edges() -> None:

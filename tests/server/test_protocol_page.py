@@ -1,0 +1,144 @@
+"""`PROTOCOL.md` tells what the classes are."""
+
+import re
+from pathlib import Path
+from typing import get_args
+
+from calls import FakeVoices
+from pydantic import BaseModel
+
+from server.app import Server
+from server.config import Limits, ServerConfig
+from server.protocol import (
+    HEADER,
+    MAX_AUDIO,
+    MAX_TEXT,
+    SUBPROTOCOL,
+    ClientMessage,
+    ControlsNow,
+    ControlValues,
+    ErrorCode,
+    Flag,
+    Percentiles,
+    ServerMessage,
+    SetControls,
+)
+
+PAGE = (Path(__file__).parents[2] / "server" / "PROTOCOL.md").read_text("utf-8")
+
+
+def section(title: str) -> str:
+    """The page's text under a heading."""
+    return re.split(r"\n##+ ", PAGE.split(f"# {title}\n", 1)[1])[0]
+
+
+def rows(title: str) -> list[list[str]]:
+    """The cells of the tables under a heading, without their heads."""
+    lines = [line for line in section(title).splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    rules = [k for k, row in enumerate(cells) if set(row[0]) == {"-"}]
+    return [row for k, row in enumerate(cells) if k not in rules and k + 1 not in rules]
+
+
+def fields(title: str) -> dict[str, list[str]]:
+    """Message -> its fields, as the table says."""
+    told: dict[str, list[str]] = {}
+    message = ""
+    for row in rows(title):
+        message = row[0].strip("`") or message
+        told.setdefault(message, [])
+        if row[1]:
+            told[message].append(row[1].strip("`"))
+    return told
+
+
+def classes(messages: object) -> dict[str, list[str]]:
+    """Message -> its fields, as the classes say."""
+    found: dict[str, list[str]] = {}
+    for message in get_args(messages):
+        assert issubclass(message, BaseModel)
+        names = [name for name in message.model_fields if name != "type"]
+        found[message.model_fields["type"].default] = names
+    return found
+
+
+def test_every_message_and_field_is_told() -> None:
+    client, server = classes(ClientMessage), classes(ServerMessage)
+    client["controls"] = ["any of the controls below"]
+    server["controls"] = ["every control"]
+    assert fields("Client to server") == client
+    assert fields("Server to client") == server
+
+
+def test_every_control_is_told_with_its_range() -> None:
+    told = {row[0].strip("`"): row[2] for row in rows("Controls")}
+    assert list(told) == list(ControlValues.model_fields)
+    assert list(ControlsNow.model_fields)[1:] == list(told)
+    assert set(SetControls.model_fields) == {*told, "type"}
+    for name, field in ControlValues.model_fields.items():
+        limits = {type(m).__name__: m for m in field.metadata}
+        low = f"{limits['Ge'].ge:g}" if "Ge" in limits else ""
+        high = f"{limits['Le'].le:g}" if "Le" in limits else ""
+        assert told[name] == (f"{low}..{high}" if low else "")
+
+
+def test_defaults_of_start_are_told() -> None:
+    (start,) = (m for m in get_args(ClientMessage) if m.__name__ == "Start")
+    told = {row[1].strip("`"): row[3].strip("`") for row in rows("Client to server")[:7]}
+    for name, field in start.model_fields.items():
+        if name not in {"type", "controls"}:
+            default = "" if field.is_required() else str(field.default)
+            assert told[name] == default.replace("None", "null")
+
+
+def test_choices_are_told() -> None:
+    told = {row[1].strip("`"): row[2] for row in rows("Client to server")[:7]}
+    (start,) = (m for m in get_args(ClientMessage) if m.__name__ == "Start")
+    for name in ("sample_rate", "encoding", "profile"):
+        choices = list(map(str, get_args(start.model_fields[name].annotation)))
+        assert re.findall(r"\w+", told[name].replace(" or ", " ")) == choices
+
+
+def test_every_error_code_is_told() -> None:
+    assert [row[0].strip("`") for row in rows("Error codes")] == list(get_args(ErrorCode))
+
+
+def test_every_flag_is_told_with_its_bit() -> None:
+    told = {row[0].strip("`"): 1 << int(row[1]) for row in rows("Audio frames")[6:]}
+    assert told == {str(flag.name): flag.value for flag in Flag}
+
+
+def test_the_header_is_told() -> None:
+    sizes = {"u8": 1, "u16": 2, "u32": 4, "u64": 8}
+    offset = 0
+    for row in rows("Audio frames")[:5]:
+        assert int(row[0]) == offset
+        offset += sizes[row[2]]
+    assert offset == HEADER.size
+
+
+def test_figures_are_those_of_the_code() -> None:
+    limits = Limits()
+    for figure in (
+        f"subprotocol `{SUBPROTOCOL}`",
+        f"`start`, within {limits.start_s:g} s",
+        f"More than {limits.faults_per_minute} in a minute",
+        f"jumps ahead by up to {limits.short_gap_s:g} s",
+        f"takes in at most {limits.inbox_s:g} s",
+        f"waits {limits.max_late_s:g} s longer",
+        f"At most {limits.outbox_s:g} s of answers",
+        f"nothing at all for {limits.blocked_s:g} s is `too_slow`",
+        f"nothing at all for {limits.idle_s:g} s",
+        f"at most {MAX_TEXT // 1024} KiB, a binary frame {MAX_AUDIO // 1024} KiB",
+    ):
+        assert figure in " ".join(PAGE.split()), figure
+    assert limits.failed_hops == 3
+    assert tuple(Percentiles.model_fields) == ("p50", "p95", "p99")
+
+
+def test_every_path_is_told() -> None:
+    server = Server(ServerConfig(), FakeVoices)
+    app = server._runner.app  # pyright: ignore[reportPrivateUsage]
+    served = {resource.canonical for resource in app.router.resources()}
+    told = {row[0].strip("`") for row in rows("Who may connect")}
+    assert told | {"/v1/stream", "/page.js", "/page.css"} == served
