@@ -21,8 +21,7 @@ from stream.audio import Audio
 
 STOP_DB = 74.0  # attenuation that the Kaiser window is designed for
 PASS = 0.85  # part of the lower rate's Nyquist frequency that must pass unharmed
-AIM_S = 0.0015  # half of the filter, and so the look-ahead, unless the pass-band needs more
-LIMIT_S = 0.002  # never more than this
+AIM_S = 0.0015  # half of the filter, and so the look-ahead; more only where it must be, for 8 kHz
 SLICE = 4096  # output samples computed at once; bounds the memory of long blocks
 
 
@@ -107,7 +106,7 @@ def design(rate_in: int, rate_out: int) -> NDArray[np.float32]:
     stays constant.
 
     A Kaiser-windowed sinc. Its transition begins at 0.85 of the lower Nyquist frequency and is as
-    narrow as 1.5 ms of look-ahead allow (2 ms where it would otherwise fold back below 0.85), but
+    narrow as 1.5 ms of look-ahead allow (2 ms at 8 kHz, where more would fold back below 0.85), but
     no narrower than needed to end at the Nyquist frequency itself.
     """
     if rate_in == rate_out:
@@ -118,7 +117,7 @@ def design(rate_in: int, rate_out: int) -> NDArray[np.float32]:
     def half_length(transition_hz: float) -> float:
         return (STOP_DB - 7.95) / (14.36 * transition_hz) / 2.0  # seconds; Kaiser's formula
 
-    seconds = min(half_length(gap), max(AIM_S, half_length(2.0 * gap)), LIMIT_S)
+    seconds = min(half_length(gap), max(AIM_S, half_length(2.0 * gap)))
     half = math.ceil(seconds * rate_in)
     seconds = half / rate_in
     transition = (STOP_DB - 7.95) / (14.36 * 2.0 * seconds)

@@ -15,7 +15,7 @@ from stream.models.onnx import OnnxModel
 
 ASSETS = Path(__file__).parent / "assets"
 LOWEST_HZ, HIGHEST_HZ = 50.0, 1100.0  # the range of RVC's pitch embedding
-FAINT = 1e-3  # peak, full scale 1: below it there is no pitch, whatever a model says
+FAINT = 2e-4  # peak, full scale 1: below it there is no pitch, whatever a model says
 NEAR_OCTAVE = 0.15  # octaves: a jump this close to an octave looks like a detector's mistake
 
 
@@ -59,10 +59,13 @@ class SwiftF0:
     there is; what is beyond the end is silence to them. f0 is interpolated between them.
 
     Distance to a pass over the whole recording, with 40 ms of content look-ahead, 25 s of speech
-    (and the same played 1.5 and 2 times as fast): the same voicing in 98 % (98, 97) of the frames,
-    median difference 2.6 cents (3.2, 3.3), beyond 200 cents 0.1 %. A newest frame that lies 256
-    instead of 64 samples before the end misses onsets: 97 %. It needs 20 ms of look-ahead at least;
-    with none, it finds little voice.
+    (and the same played 1.5 and 2 times as fast): the same voicing in 98.5 % (98, 97) of the
+    frames, median difference 2.7 cents (3.2, 3.3), beyond 200 cents 0.1 %. A newest frame that lies
+    256 instead of 64 samples before the end misses onsets: 97 %. It needs 20 ms of look-ahead at
+    least; with none, it finds little voice.
+
+    The model wants a certain level: speech 30 dB lower than this loses 22 % of its voiced frames.
+    So quiet windows are raised first, by 40 dB at most; noise is not taken for voice by that.
     """
 
     HOP = 256  # samples between its frames
@@ -70,6 +73,8 @@ class SwiftF0:
     CONTEXT = 4  # frames before those that the result is read from
     SPECTRA = MappingProxyType({"short": 512, "middle": 1024, "long": 2048})  # samples
     VOICED = 0.5  # confidence
+    LEVEL = 0.1  # root mean square to which quieter windows are raised
+    MOST_GAIN = 100.0
 
     def __init__(self, centres: tuple[int, int], path: Path = ASSETS / "swift-f0.onnx") -> None:
         frames = math.ceil((centres[0] - self.NEWEST) / self.HOP) + 1 + self.CONTEXT
@@ -105,7 +110,7 @@ class SwiftF0:
         return np.array(rows, np.float32).reshape(-1, FRAMES_PER_CONTENT)
 
     def _detect(self, window: Audio) -> Audio:
-        outputs = self._model(**self._spectra(window), **self._range)
+        outputs = self._model(**self.spectra(window), **self._range)
         pitch = np.log2(np.asarray(outputs["pitch"][0], np.float64))
         confidence = np.asarray(outputs["confidence"][0], np.float64)
         pitch = repair_octaves(pitch, confidence >= self.VOICED)
@@ -116,9 +121,11 @@ class SwiftF0:
         )
         return np.where(voiced, np.exp2(octaves), 0.0)
 
-    def _spectra(self, window: Audio) -> dict[str, Audio]:
-        """Magnitudes [1, frames, bins] of every length of transform."""
-        audio = np.concatenate([window, self._beyond])
+    def spectra(self, window: Audio) -> dict[str, Audio]:
+        """Magnitudes [1, frames, bins] of every length of transform, of audio of even level."""
+        level = math.sqrt(float(np.mean(np.square(window))))
+        raised = window * np.float32(min(max(self.LEVEL / (level + 1e-9), 1.0), self.MOST_GAIN))
+        audio = np.concatenate([raised, self._beyond])
         spectra: dict[str, Audio] = {}
         for name in self.SPECTRA:
             bins = np.fft.rfft(audio[self._frames[name]] * self._hann[name])

@@ -84,9 +84,11 @@ def test_the_pitch_is_that_at_the_frame_centres(detector: F0Detector, rise: floa
 def test_no_voice_is_found_where_there_is_none(detector: F0Detector) -> None:
     rng = np.random.default_rng(0)
     hiss = (0.1 * rng.standard_normal((20, detector.window))).astype(np.float32)
-    faint = voice(np.full(detector.window, 150.0))[np.newaxis] * np.float32(0.002)
-    assert not detector(np.zeros_like(faint)).any()
-    assert not detector(faint).any()
+    clear = voice(np.full(detector.window, 150.0))[np.newaxis]
+    clear /= np.abs(clear).max()
+    assert not detector(np.zeros_like(clear)).any()
+    assert not detector(clear * np.float32(1e-4)).any()
+    assert detector(clear * np.float32(1e-3)).all()
     assert np.mean(detector(hiss) > 0.0) < 0.1
 
 
@@ -118,6 +120,21 @@ def test_it_serves_other_look_aheads(kind: type[SwiftF0 | CrepeTiny], delay: int
     assert other.lookahead == CONTENT_HOP * delay + 80
 
 
+def test_swift_hears_spectra_through_a_hann_window_at_its_own_level() -> None:
+    detector = SwiftF0(frame_centres(DELAY))
+    cosine = np.cos(2 * np.pi * 1_000.0 * np.arange(detector.window) / ANALYSIS_RATE)
+    whole = detector.spectra(cosine.astype(np.float32))
+    quiet = detector.spectra((0.01 * cosine).astype(np.float32))
+    for name, size in SwiftF0.SPECTRA.items():
+        spectrum = whole[name][0, 0]
+        at = 1_000 * size // ANALYSIS_RATE
+        np.testing.assert_allclose(
+            spectrum[at - 1 : at + 2], np.array([1, 2, 1]) * size / 8, rtol=1e-3
+        )
+        assert spectrum[[*range(at - 2), *range(at + 3, len(spectrum))]].max() < 1e-3 * size
+        np.testing.assert_allclose(quiet[name][0, 0], spectrum * 0.1 * np.sqrt(2), atol=1e-3 * size)
+
+
 @pytest.fixture(scope="module")
 def reference() -> tuple[Audio, Audio]:
     """6 s of speech, and SwiftF0's answer when it may hear all that its layers can hear."""
@@ -132,15 +149,24 @@ def reference() -> tuple[Audio, Audio]:
 
 
 @pytest.mark.parametrize(
-    ("method", "voicing", "median", "gross"),
-    [("swift", 0.96, 5.0, 0.005), ("crepe-tiny", 0.87, 15.0, 0.06)],
+    ("method", "level", "voicing", "median", "gross"),
+    [
+        ("swift", 1.0, 0.97, 5.0, 0.005),
+        ("swift", 0.03, 0.97, 5.0, 0.005),
+        ("crepe-tiny", 1.0, 0.87, 15.0, 0.06),
+    ],
 )
 def test_on_speech_it_agrees_with_a_detector_that_hears_everything(
-    reference: tuple[Audio, Audio], method: F0Method, voicing: float, median: float, gross: float
+    reference: tuple[Audio, Audio],
+    method: F0Method,
+    level: float,
+    voicing: float,
+    median: float,
+    gross: float,
 ) -> None:
     x, best = reference
     detector = NAMED[method]
-    f0 = detector(windows(x, detector, len(x) // CONTENT_HOP)).ravel()
+    f0 = detector(windows(np.float32(level) * x, detector, len(x) // CONTENT_HOP)).ravel()
     both = (f0 > 0.0) & (best > 0.0)
     apart = np.abs(cents(f0[both], best[both]))
     assert np.mean((f0 > 0.0) == (best > 0.0)) >= voicing
