@@ -81,8 +81,7 @@ class SwiftF0:
         reach = max(self.SPECTRA.values()) // 2
         distances = self.NEWEST + self.HOP * np.arange(frames)[::-1]  # to the window's end
         self._centres = np.array(centres)
-        away = np.abs(self._centres[:, np.newaxis] - distances)
-        self._shares = np.maximum(0.0, 1.0 - away / self.HOP)  # linear interpolation, [2, frames]
+        self._shares = shares(distances, self._centres)
         self._beyond = np.zeros(reach - self.NEWEST, np.float32)
         self._hann = {
             name: np.square(np.sin(np.pi * np.arange(size) / size)).astype(np.float32)
@@ -114,11 +113,8 @@ class SwiftF0:
         pitch = np.log2(np.asarray(outputs["pitch"][0], np.float64))
         confidence = np.asarray(outputs["confidence"][0], np.float64)
         pitch = repair_octaves(pitch, confidence >= self.VOICED)
-        say = self._shares * (confidence + 1e-9)  # of the two frames, the surer one has more
-        octaves = (say @ pitch) / say.sum(axis=1)
-        voiced = (self._shares @ confidence >= self.VOICED) & ~_faint(
-            window, self._centres, self.HOP
-        )
+        octaves, sure = between(self._shares, pitch, confidence)
+        voiced = (sure >= self.VOICED) & ~_faint(window, self._centres, self.HOP)
         return np.where(voiced, np.exp2(octaves), 0.0)
 
     def spectra(self, window: Audio) -> dict[str, Audio]:
@@ -241,6 +237,25 @@ def repair_octaves(pitch: Audio, voiced: NDArray[np.bool_]) -> Audio:
     jump = np.where(judged, pitch, 0.0) - np.where(judged, median, 0.0)
     wrong = np.abs(np.abs(jump) - 1.0) <= NEAR_OCTAVE
     return np.where(wrong, pitch - np.sign(jump), pitch)
+
+
+def shares(distances: NDArray[np.int64], at: NDArray[np.int64]) -> Audio:
+    """Linear interpolation as a matrix, [m, n]: how much each frame counts at each of `at` [m].
+
+    distances [n]  where the frames lie, evenly spaced. Rows sum to 1; shares @ distances == at.
+    """
+    away = np.abs(at[:, np.newaxis] - distances)
+    return np.maximum(0.0, 1.0 - away / abs(int(distances[0] - distances[1])))
+
+
+def between(weights: Audio, pitch: Audio, confidence: Audio) -> tuple[Audio, Audio]:
+    """Pitch and confidence between frames, [m] each; weights [m, n] from `shares`.
+
+    In the pitch, a frame counts by its confidence too: next to a voiced frame, what an unvoiced
+    one takes for its pitch has no say.
+    """
+    say = weights * (confidence + 1e-9)
+    return (say @ pitch) / say.sum(axis=1), weights @ confidence
 
 
 def _faint(window: Audio, centres: NDArray[np.int64], reach: int) -> NDArray[np.bool_]:

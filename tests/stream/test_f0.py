@@ -15,8 +15,10 @@ from stream.models.f0 import (
     Detectors,
     F0Detector,
     SwiftF0,
+    between,
     frame_centres,
     repair_octaves,
+    shares,
 )
 
 SPEECH = Path(__file__).parents[1] / "speech"
@@ -173,6 +175,24 @@ def test_on_speech_it_agrees_with_a_detector_that_hears_everything(
     assert np.median(apart) < median
     assert np.mean(apart > 200.0) < gross
     assert 0.3 < np.mean(best > 0.0) < 0.9
+
+
+@given(at=st.lists(st.integers(64, 2_112), min_size=1, max_size=5))
+def test_the_shares_interpolate_linearly(at: list[int]) -> None:
+    distances = 64 + 256 * np.arange(9)[::-1]
+    weights = shares(distances, np.array(at))
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0)
+    np.testing.assert_allclose(weights @ distances, at)
+    assert (weights >= 0.0).all()
+
+
+def test_an_unvoiced_frame_has_no_say_in_the_pitch() -> None:
+    weights = np.array([[0.5, 0.5], [0.25, 0.75]])
+    pitch, sure = between(weights, np.array([7.0, 10.0]), np.array([1.0, 0.0]))
+    np.testing.assert_allclose(pitch, 7.0, atol=1e-6)
+    np.testing.assert_allclose(sure, [0.5, 0.25])
+    pitch, _ = between(weights, np.array([7.0, 8.0]), np.array([0.8, 0.8]))
+    np.testing.assert_allclose(pitch, [7.5, 7.75])
 
 
 OCTAVES = st.lists(st.sampled_from([0.0, 1.0, -1.0]), min_size=0, max_size=30)
