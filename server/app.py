@@ -69,6 +69,10 @@ class Voices(Backend, Protocol):
         """Load the default voice and convert with it. Raises `TimbralError`."""
         ...
 
+    def measure(self) -> None:
+        """Find out, in about a second, what the profile `auto` is for the default voice."""
+        ...
+
     def cards(self) -> list[dict[str, Any]]:
         """What each voice says of itself."""
         ...
@@ -129,6 +133,7 @@ class Server:
         """Wait until the default voice can speak."""
         warm = await asyncio.shield(self._warming)
         self._provider = warm.provider
+        self._loader.submit(attempt, self._voices.measure)
         return Running(self.url, self._config.voice, warm.provider, warm.latencies)
 
     async def stop(self) -> None:

@@ -35,13 +35,17 @@ class Studio:
 
     def warm(self) -> Warm:
         """Load the default voice and convert with it, so that the first client need not wait."""
-        provider = self.open(Start(voice=self._default)).provider
+        provider = self.open(Start(voice=self._default, profile="low")).provider
         voice, rate = self.load(self._default), max(RATES)
         latencies = {
             name: 1000.0 * Conversion(voice, rate, profile=profile).latency / rate
             for name, profile in PROFILES.items()
         }
         return Warm(provider, latencies)
+
+    def measure(self) -> None:
+        """Choose the profile that `auto` is for the default voice."""
+        self._profile("auto", self.load(self._default))
 
     def open(self, start: Start) -> Opened:
         """A conversion that has run before, so that its first hop is no slower than others."""

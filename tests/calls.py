@@ -99,6 +99,9 @@ class FakeVoices:
     def warm(self) -> Warm:
         return Warm("FakeProvider", {"low": 30.0})
 
+    def measure(self) -> None:
+        pass
+
     def cards(self) -> list[dict[str, Any]]:
         return [{"name": name} for name in self.NAMES]
 
