@@ -182,7 +182,7 @@ class Server:
         await response.prepare(request)
         transport = request.transport
         if transport is not None:  # else the client is gone already
-            _tune(transport)
+            tune(transport)
             await self._talk(response, transport)
         return response
 
@@ -323,7 +323,7 @@ def _on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> dict[in
     return {n: signal.signal(n, tell) for n in (signal.SIGINT, signal.SIGTERM)}
 
 
-def _tune(transport: Transport) -> None:
+def tune(transport: Transport) -> None:
     """Send small frames at once, and keep no seconds of stale audio in the kernel."""
     sock = transport.get_extra_info("socket")
     if sock is not None:

@@ -13,7 +13,7 @@ from dial import HOP, RATE, dialled, frame, rest, serving, speak, talking, whole
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from server.app import Server
+from server.app import SEND_BUFFER, Server, tune
 from server.config import Limits
 from server.protocol import (
     PATH,
@@ -296,3 +296,15 @@ def test_a_server_that_stops_lets_streams_end() -> None:
                     pass
 
     asyncio.run(main())
+
+
+def test_small_frames_are_sent_at_once_and_few_wait_in_the_kernel() -> None:
+    with socket.socket() as sock:
+
+        class Connected(asyncio.Transport):
+            def get_extra_info(self, name: str, default: object = None) -> object:
+                return sock if name == "socket" else default
+
+        tune(Connected())
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 4 * SEND_BUFFER

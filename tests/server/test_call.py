@@ -252,6 +252,18 @@ def test_controls_change_between_two_hops_only() -> None:
     assert talk.conversion.controls == Controls()
 
 
+def test_what_is_left_at_stop_is_converted_in_a_worker_too() -> None:
+    talk = live()
+    talk.say(500)
+    before = len(talk.conversion.blocks)
+    talk.call.receive(Stop().model_dump_json(), talk.now)
+    assert talk.call.close is None
+    assert len(talk.conversion.blocks) == before
+    talk.settle()
+    assert len(talk.conversion.blocks) == before + 1
+    assert talk.call.close == 1000
+
+
 def test_bypass_lets_the_raw_voice_through_only_while_it_is_on() -> None:
     talk = live()
     talk.say(480)
