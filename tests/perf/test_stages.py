@@ -57,7 +57,7 @@ def test_ring_gate_and_pitch_match_cost_next_to_nothing() -> None:
     assert best_ms(hop, 1000) < 0.1
 
 
-@pytest.mark.parametrize(("method", "budget"), [("swift", 2.2), ("crepe-tiny", 4.0)])
+@pytest.mark.parametrize(("method", "budget"), [("swift", 2.0), ("crepe-tiny", 4.0)])
 def test_a_detector_keeps_its_budget(method: str, budget: float) -> None:
     detector = next(d for name, d in Detectors(2).items() if name == method)
     window = SOUND[np.newaxis, : detector.window]
