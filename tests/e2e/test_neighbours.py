@@ -4,16 +4,17 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import misbehave
 import numpy as np
 import pytest
 from calls import FakeConversion, FakeVoices
-from dial import serving, speak, talking, whole
+from dial import RATE, serving, speak, talking, whole
 
 from server.app import Server
+from server.protocol import Flag
 
 TESTS = Path(misbehave.__file__).parent
 SLACK_S = 0.060  # machines that run tests do other things too
@@ -58,5 +59,27 @@ def test_other_streams_do_not_notice(deed: str) -> None:
                 beset = await two_delays(server, 2.0)
         quiet, noisy = (float(np.percentile(d, 95)) for d in (alone, beset))
         assert noisy < quiet + SLACK_S, f"{quiet * 1e3:.1f} ms became {noisy * 1e3:.1f} ms"
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_an_overloaded_server_shares_itself_fairly() -> None:
+    """Three streams on one thread that can do half of their work: each loses its part."""
+
+    async def main() -> None:
+        voices = FakeVoices(lambda: FakeConversion(seconds=0.0125))
+        async with AsyncExitStack() as stack:
+            server = await stack.enter_async_context(serving(voices, workers=1))
+            links = [await stack.enter_async_context(talking(server.url)) for _ in range(3)]
+            delays: list[float] = []
+            answers = await asyncio.gather(*(speak(link, 3.0, delays) for link in links))
+        lost = [
+            sum(f.samples("f32le") for f in frames if Flag.CONCEALED in f.flags) / (3.0 * RATE)
+            for frames in answers
+        ]
+        assert min(lost) > 0.25, lost
+        assert max(lost) - min(lost) < 0.2, lost
+        assert max(delays) < 1.0
 
     asyncio.run(main())

@@ -366,6 +366,14 @@ def test_an_inference_error_is_silence_and_the_stream_goes_on() -> None:
     assert heard[-1] == -0.5
 
 
+def test_failures_that_do_not_follow_each_other_end_nothing() -> None:
+    talk = Talk(FakeVoices(lambda: FakeConversion(raising={3, 4, 6, 7, 9, 10})))
+    talk.tell(START)
+    answers = [a for _ in range(20) for a in talk.say(160)]
+    assert codes(answers) == [("internal", False)] * 6
+    assert talk.tell(Stop())[-1] == Stopped(samples_in=3200, samples_out=3200)
+
+
 def test_an_inference_that_always_fails_ends_the_call() -> None:
     talk = Talk(FakeVoices(lambda: FakeConversion(raising=set(range(100)))))
     talk.tell(START)

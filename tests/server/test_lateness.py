@@ -1,5 +1,8 @@
 """Time: late audio, gaps, stalls, clients that are too fast or too slow. The clock is told."""
 
+import gc
+import sys
+
 import numpy as np
 import pytest
 from calls import RATE, START, FakeConversion, FakeVoices, Talk
@@ -329,3 +332,20 @@ def test_a_client_that_asks_and_never_reads_is_not_read_any_more() -> None:
     assert talk.call.full
     Talk.take(talk)
     assert not talk.call.full
+
+
+def test_thousands_of_hops_leave_nothing_behind() -> None:
+    talk = live(compute=0.01)
+
+    def blocks_after(hops: int) -> int:
+        for _ in range(hops):
+            talk.now += 0.01
+            talk.say(HOP)
+            talk.wait(0.01, 0.01)
+            for kept in (talk.frames, talk.messages, talk.conversion.blocks):
+                kept.clear()
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    before = blocks_after(700)
+    assert blocks_after(1300) - before < 100
