@@ -54,7 +54,8 @@ class FakeConversion:
 
     def step(self, block: Audio) -> Audio:
         self.blocks.append(len(block))
-        time.sleep(self._seconds)
+        if self._seconds:
+            time.sleep(self._seconds)
         if len(self.blocks) - 1 in self._raising:
             raise RuntimeError("the graphics card is on fire")
         self._inside = np.concatenate([self._inside, block if self.bypass else -block])
