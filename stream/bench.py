@@ -7,9 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from stream.controls import Controls
+from stream.models.onnx import runtime_version
 from stream.models.voice import Voice
 from stream.profiles import Profile
 from stream.timing import Report, Spread, measure
@@ -31,7 +31,7 @@ def header(voice: Voice) -> str:
         "voice": f"{voice.card.name}, {voice.card.sample_rate} Hz, encoder {voice.card.encoder}",
         "provider": f"{voice.provider}, 1 thread",
         "machine": f"{cpu_name()}, {platform.system()} {platform.machine()}",
-        "software": f"timbral {commit()}, onnxruntime {ort.__version__}, numpy {np.__version__}, "
+        "software": f"timbral {commit()}, onnxruntime {runtime_version()}, numpy {np.__version__}, "
         f"Python {platform.python_version()}",
     }
     return "\n".join(f"- {name}: {value}" for name, value in rows.items())

@@ -114,6 +114,11 @@ class OnnxModel:
         return zeros
 
 
+def runtime_version() -> str:
+    """ONNX Runtime's version."""
+    return str(ort.__version__)
+
+
 def available_devices() -> list[Device]:
     """The devices that this installation of ONNX Runtime was built for."""
     providers = ort.get_available_providers()
