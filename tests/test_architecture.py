@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
@@ -120,6 +121,21 @@ def test_whatever_is_imported_at_run_time_is_declared() -> None:
 @pytest.mark.parametrize("area", AREAS)
 def test_no_dependency_ships_our_folder_names(area: str) -> None:
     assert set(packages_distributions().get(area, [])) <= {"timbral"}
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_command_the_models_and_the_page(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        held = set(wheel.namelist())
+    folders = ("stream/models/starter", "stream/models/assets", "clients/web")
+    data = {path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()}
+    code = {path for path in sources() if "__pycache__" not in path.parts}
+    wanted = {path.relative_to(ROOT).as_posix() for path in data | code}
+    assert not (wanted | {"timbral.py"}) - held
+    assert any(name.endswith("synth.onnx") for name in held)
+    assert not [name for name in held if name.startswith(("tests/", ".ci/"))]
 
 
 def test_functions_fit_on_a_screen_and_modules_are_read_in_one_sitting() -> None:
