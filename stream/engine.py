@@ -180,7 +180,7 @@ class Conversion:
                 fade = min(self.sample_rate * FADE_MS // 1000, len(out))
                 dry[:fade] = np.linspace(self._dry, target, fade, dtype=np.float32)
                 self._dry = target
-            out = out + (raw - out) * dry
+            out = out * (1.0 - dry) + raw * dry
         return out
 
     def _new_line(self, voice: Voice, first: int, match: PitchMatch) -> Line:

@@ -19,6 +19,7 @@ def starter(tmp_path_factory: pytest.TempPathFactory) -> Voice:
 @pytest.fixture(scope="session")
 def speech() -> Audio:
     """A person reading, 16 kHz, several sentences."""
-    return np.concatenate([soundfile.read(path, dtype="float32")[0] for path in SPEECH]).astype(
-        np.float32
-    )
+    clips = [soundfile.read(path, dtype="float32")[0] for path in SPEECH]
+    sound = np.concatenate(clips).astype(np.float32)
+    sound.flags.writeable = False  # every test hears the same
+    return sound
