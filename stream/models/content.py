@@ -7,9 +7,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from stream.audio import CONTENT_HOP, Audio
-from stream.models.onnx import Device, OnnxModel, State
+from stream.models.onnx import EXACT_FRAMES, Device, OnnxModel, State
 
-CALL_BLOCKS = 10  # ONNX Runtime multiplies larger matrices another way, 0.5 % apart with 8 bits
 SETTLE_BLOCKS = 100  # blocks of silence, 2 s, after which the memory no longer changes
 
 
@@ -53,8 +52,8 @@ class ContentEncoder:
         """[320 n] samples at 16 kHz -> [n, dim] features, and the memory for the next call."""
         blocks = np.ascontiguousarray(audio, np.float32)
         features = np.empty((len(blocks) // CONTENT_HOP, self.dim), np.float32)
-        for at in range(0, len(features), CALL_BLOCKS):
-            part = blocks[at * CONTENT_HOP : (at + CALL_BLOCKS) * CONTENT_HOP]
+        for at in range(0, len(features), EXACT_FRAMES):
+            part = blocks[at * CONTENT_HOP : (at + EXACT_FRAMES) * CONTENT_HOP]
             outputs, state = self._model.step(state, audio=part[np.newaxis])
-            features[at : at + CALL_BLOCKS] = outputs["features"][0]
+            features[at : at + EXACT_FRAMES] = outputs["features"][0]
         return features, state

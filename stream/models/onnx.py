@@ -28,6 +28,10 @@ AUTO = ("cuda", "directml", "cpu")  # the order in which `auto` tries; others on
 
 STATE, NEXT = "state_", "next_"
 
+EXACT_FRAMES = 10
+"""Frames that a call may have for its result not to depend on their number: ONNX Runtime multiplies
+8-bit matrices of more rows in another way, half a percent apart."""
+
 
 class OnnxModel:
     """A loaded ONNX graph: named arrays in, named arrays out.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.audio import Audio
-from stream.models.onnx import Device, OnnxModel, State
+from stream.models.onnx import EXACT_FRAMES, Device, OnnxModel, State
 
 
 class Synthesizer:
@@ -54,12 +54,18 @@ class Synthesizer:
         source  [T * hop]    excitation at the voice's rate
         Returns [T * hop] samples at the voice's rate, and the memory for the next call.
         """
-        outputs, state = self._model.step(
-            state,
-            phone=phone[np.newaxis],
-            pitch=pitch[np.newaxis],
-            noise=noise[np.newaxis],
-            source=source[np.newaxis, np.newaxis],
-            sid=np.array([speaker], np.int64),
-        )
-        return np.asarray(outputs["audio"][0, 0], np.float32), state
+        sid = np.array([speaker], np.int64)
+        audio = np.empty(len(source), np.float32)
+        for at in range(0, len(phone), EXACT_FRAMES):
+            frames = slice(at, at + EXACT_FRAMES)
+            samples = slice(at * self.hop, (at + EXACT_FRAMES) * self.hop)
+            outputs, state = self._model.step(
+                state,
+                phone=phone[np.newaxis, frames],
+                pitch=pitch[np.newaxis, frames],
+                noise=np.ascontiguousarray(noise[np.newaxis, :, frames]),
+                source=source[np.newaxis, np.newaxis, samples],
+                sid=sid,
+            )
+            audio[samples] = outputs["audio"][0, 0]
+        return audio, state
