@@ -170,16 +170,16 @@ def test_a_failing_inference_is_internal_and_others_live_on() -> None:
 
 def test_faster_than_real_time_is_slowed_and_loses_nothing() -> None:
     async def main() -> None:
-        voices = FakeVoices(lambda: FakeConversion(seconds=0.0005))
+        voices = FakeVoices(lambda: FakeConversion(seconds=0.008))
         async with serving(voices) as server, talking(server.url) as link:
             listener = asyncio.create_task(rest(link))
-            for position in range(0, 30 * RATE, HOP):
+            for position in range(0, 10 * RATE, HOP):
                 await link.send(frame(position))
             await link.send(Stop().model_dump_json())
             messages, frames = await listener
-            total = 30 * RATE
+            total = 10 * RATE
             assert messages[-1] == Stopped(samples_in=total, samples_out=total)
-            assert whole(frames, 30)
+            assert whole(frames, 10)
 
     asyncio.run(main())
 
