@@ -41,11 +41,11 @@ def test_the_server_adds_little_to_a_hop() -> None:
 
 
 def test_four_streams_of_speech_at_once_stay_in_time() -> None:
-    """Real time, profile low, starter voice: no hop is so late that it is dropped."""
+    """Real time, profile balanced, starter voice: no hop is so late that it is dropped."""
 
     async def one(url: str, clip: Path) -> Stats:
         speech = np.tile(SoundFile(clip).read(), 3)[: 6 * RATE]
-        start = Start(voice=STARTER, sample_rate=RATE, encoding="f32le", profile="low")
+        start = Start(voice=STARTER, sample_rate=RATE, encoding="f32le", profile="balanced")
         async with dialled(url) as link:
             await link.send(start.model_dump_json())
             await link.recv()
