@@ -19,11 +19,12 @@ class Excitation:
     In a voiced frame the signal is a sum of cosines at the multiples of f0, equally strong, up to
     `limit` x sample rate: with N = limit * rate / f0, n = floor(N) and r = N - n,
 
-        x = a * (cos p + cos 2p + ... + cos np + r cos (n+1)p),   a = voiced_rms * sqrt(2 / (n + r^2))
+        x = a * (cos p + cos 2p + ... + cos np + r cos (n+1)p)
+        a = voiced_rms * sqrt(2 / (n + r^2))
 
     so the top harmonic fades in and out instead of switching as f0 moves. p advances by
     2 pi f0 / rate a sample and is carried in float64. An unvoiced frame (f0 = 0) is noise alone and
-    sets p half a cycle from the next pulse, so that voicing starts where the pulse train is near zero.
+    sets p half a cycle from the next pulse, so that voicing starts where the pulses are near zero.
     f0 holds for a whole frame.
 
     Law: a frame's samples depend on the f0 up to it and on its absolute number, so any cut into

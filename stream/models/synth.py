@@ -13,8 +13,8 @@ class Synthesizer:
     """RVC's enc_p, flow and decoder as one graph with carried memory.
 
     All convolutions keep their past, so every sample is computed once and blocks join without a
-    seam. Law: the sound is the same however the frames are grouped into calls. Nothing random
-    happens inside: noise and excitation come in.
+    seam. Law: the sound is the same however whole content frames (pairs of 10 ms frames) are
+    grouped into calls. Nothing random happens inside: noise and excitation come in.
     """
 
     def __init__(self, path: Path, *, dim: int, latent: int, hop: int, device: Device) -> None:
@@ -46,7 +46,7 @@ class Synthesizer:
         source: Audio,
         speaker: int,
     ) -> tuple[Audio, State]:
-        """T frames of 10 ms.
+        """T frames of 10 ms, an even number.
 
         phone   [T, dim]     content features, at 100 frames/s
         pitch   [T]          coarse pitch 1..255 (`stream.pitch.coarse`)
