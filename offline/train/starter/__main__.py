@@ -75,5 +75,13 @@ def evaluate(work: Work = Path("starter-work"), voice: str = "starter") -> None:
     typer.echo(judged.table(judged.evaluate(work, RECORDINGS, voice)))
 
 
+@app.command()
+def picture(before: Path, after: Path, png: Path) -> None:
+    """Draw the spectrograms of a recording and its conversion."""
+    from offline.train.starter import picture as drawn
+
+    drawn.picture(before, after, png)
+
+
 if __name__ == "__main__":
     app()
