@@ -19,7 +19,7 @@ from stream.timing import Report, hum, measure
 
 pytestmark = pytest.mark.perf
 
-TRIES = 4
+TRIES = 6
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def best(voice: Voice, profile: ProfileName, seconds: float = 4.0) -> Report:
     reports = (
         measure(voice, PROFILES[profile], seconds, controls=Controls()) for _ in range(TRIES)
     )
-    return min(reports, key=lambda report: report.whole.p99)
+    return min(reports, key=lambda report: report.rtf)
 
 
 @pytest.mark.parametrize(
@@ -58,18 +58,18 @@ def test_a_closed_gate_costs_next_to_nothing(starter: Voice) -> None:
 
 
 def test_four_streams_fit_on_two_cores(starter: Voice) -> None:
-    """Four streams in threads take less time than their audio lasts."""
+    """Four streams in two workers take less time than their audio lasts."""
     seconds = 4
 
     def play(seed: int) -> None:
-        conversion = Conversion(starter, 48_000, profile=PROFILES["low"], seed=seed)
+        conversion = Conversion(starter, 48_000, profile=PROFILES["balanced"], seed=seed)
         for block in hum(seconds * 48_000, 48_000).reshape(-1, conversion.hop):
             conversion.step(block)
 
     def together() -> float:
         begin = time.perf_counter()
-        with ThreadPoolExecutor(4) as pool:
-            list(pool.map(play, range(4)))
+        with ThreadPoolExecutor(2) as workers:
+            list(workers.map(play, range(4)))
         return time.perf_counter() - begin
 
     assert min(together() for _ in range(TRIES)) < 0.9 * seconds
