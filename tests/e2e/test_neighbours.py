@@ -19,6 +19,7 @@ from server.protocol import Flag
 TESTS = Path(misbehave.__file__).parent
 SLACK_S = 0.060  # machines that run tests do other things too
 COMPUTE_S = 0.004  # that each inference takes
+TRIES = 4
 
 
 @asynccontextmanager
@@ -51,16 +52,21 @@ async def two_delays(server: Server, seconds: float) -> list[float]:
 @pytest.mark.slow
 @pytest.mark.parametrize("deed", misbehave.DEEDS)
 def test_other_streams_do_not_notice(deed: str) -> None:
-    async def main() -> None:
+    """Best of a few tries: a shared machine is slower at times, never faster than it is."""
+
+    async def added() -> float:
         voices = FakeVoices(lambda: FakeConversion(seconds=COMPUTE_S))
         async with serving(voices, workers=2) as server:
             alone = await two_delays(server, 1.0)
             async with misbehaving(server, deed):
                 beset = await two_delays(server, 2.0)
         quiet, noisy = (float(np.percentile(d, 95)) for d in (alone, beset))
-        assert noisy < quiet + SLACK_S, f"{quiet * 1e3:.1f} ms became {noisy * 1e3:.1f} ms"
+        return noisy - quiet
 
-    asyncio.run(main())
+    found: list[float] = []
+    while len(found) < TRIES and min(found, default=np.inf) >= SLACK_S:
+        found.append(asyncio.run(added()))
+    assert min(found) < SLACK_S, [f"{1e3 * seconds:.1f} ms later" for seconds in found]
 
 
 @pytest.mark.slow

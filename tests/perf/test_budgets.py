@@ -27,22 +27,27 @@ def starter(tmp_path_factory: pytest.TempPathFactory) -> Voice:
     return Store(tmp_path_factory.mktemp("home")).load("starter", "cpu")
 
 
-def best(voice: Voice, profile: ProfileName, seconds: float = 4.0) -> Report:
-    reports = (
-        measure(voice, PROFILES[profile], seconds, controls=Controls()) for _ in range(TRIES)
-    )
-    return min(reports, key=lambda report: report.rtf)
+def tries(voice: Voice, profile: ProfileName, seconds: float = 3.0) -> list[Report]:
+    return [measure(voice, PROFILES[profile], seconds, controls=Controls()) for _ in range(TRIES)]
 
 
-@pytest.mark.parametrize(
-    ("profile", "budget"), [("low", 0.35), ("balanced", 0.30), ("quality", 0.25)]
-)
+def best(voice: Voice, profile: ProfileName, seconds: float) -> Report:
+    return min(tries(voice, profile, seconds), key=lambda report: report.rtf)
+
+
+@pytest.mark.parametrize(("profile", "budget"), [("low", 0.6), ("balanced", 0.5), ("quality", 0.4)])
 def test_compute_stays_below_its_part_of_the_audio(
     starter: Voice, profile: ProfileName, budget: float
 ) -> None:
-    report = best(starter, profile)
-    assert report.rtf <= budget, report
-    assert report.in_time, report
+    """The budgets leave room for a machine half as fast as the one in stream/LOG.md."""
+    reports = tries(starter, profile)
+    assert min(report.rtf for report in reports) <= budget, reports
+    assert any(report.in_time for report in reports), reports
+
+
+def test_longer_hops_cost_less(starter: Voice) -> None:
+    low, balanced, quality = (best(starter, name, 2.0).rtf for name in PROFILES)
+    assert quality < balanced < low
 
 
 def test_a_closed_gate_costs_next_to_nothing(starter: Voice) -> None:

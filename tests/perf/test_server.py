@@ -21,7 +21,7 @@ from stream.models.store import STARTER
 
 pytestmark = pytest.mark.perf
 
-TRIES = 3
+TRIES = 5
 CLIPS = sorted((Path(__file__).parents[1] / "speech").glob("*.wav"))
 RATE = 16_000
 
