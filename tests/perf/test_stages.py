@@ -1,7 +1,7 @@
-"""What one stage costs for 20 ms of sound, in CPU time of its thread.
+"""What one stage costs for 20 ms of sound, as a part of that time, in CPU time of its thread.
 
 A shared machine is slower at times but never faster than it is: each figure is the best of many
-calls.
+calls. The budgets bear a machine half as fast as the one in stream/LOG.md.
 """
 
 import time
@@ -23,26 +23,26 @@ pytestmark = pytest.mark.perf
 SOUND = (0.1 * np.random.default_rng(0).standard_normal(48_000)).astype(np.float32)
 
 
-def best_ms(call: Callable[[], object], calls: int = 300) -> float:
-    """The least CPU time of `calls` calls, in ms; the first ones warm up."""
+def part(call: Callable[[], object], calls: int = 300) -> float:
+    """The least CPU time of `calls` calls, as a part of 20 ms; the first ones warm up."""
     times: list[float] = []
     for _ in range(calls):
         begin = time.thread_time()
         call()
         times.append(time.thread_time() - begin)
-    return 1000.0 * min(times[10:])
+    return min(times[10:]) / 0.020
 
 
 @pytest.mark.parametrize(
     "rates", [(48_000, 16_000), (44_100, 16_000), (22_050, 16_000), (24_000, 48_000)]
 )
-def test_resampling_costs_less_than_a_hundredth(rates: tuple[int, int]) -> None:
+def test_resampling_costs_two_hundredths_at_most(rates: tuple[int, int]) -> None:
     resampler = Resampler(*rates)
-    assert best_ms(lambda: resampler.step(SOUND[: rates[0] // 50])) < 0.2
+    assert part(lambda: resampler.step(SOUND[: rates[0] // 50])) < 0.02
 
 
 def test_noise_costs_next_to_nothing() -> None:
-    assert best_ms(lambda: frame_noise(0, 17, 2, 192)) < 0.15
+    assert part(lambda: frame_noise(0, 17, 2, 192)) < 0.015
 
 
 def test_ring_gate_and_pitch_match_cost_next_to_nothing() -> None:
@@ -54,11 +54,11 @@ def test_ring_gate_and_pitch_match_cost_next_to_nothing() -> None:
         gate.step(frame_levels(ring.read(ring.end - 320, ring.end), 320), -50.0)
         match.step(f0)
 
-    assert best_ms(hop, 1000) < 0.1
+    assert part(hop, 1000) < 0.01
 
 
-@pytest.mark.parametrize(("method", "budget"), [("swift", 2.0), ("crepe-tiny", 4.0)])
+@pytest.mark.parametrize(("method", "budget"), [("swift", 0.2), ("crepe-tiny", 0.4)])
 def test_a_detector_keeps_its_budget(method: str, budget: float) -> None:
     detector = next(d for name, d in Detectors(2).items() if name == method)
     window = SOUND[np.newaxis, : detector.window]
-    assert best_ms(lambda: detector(window)) < budget
+    assert part(lambda: detector(window)) < budget
