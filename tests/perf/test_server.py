@@ -27,7 +27,8 @@ RATE = 16_000
 
 
 def test_the_server_adds_little_to_a_hop() -> None:
-    """Over loopback, without conversion: from sending a hop to hearing its answer."""
+    """Over loopback, without conversion, from sending a hop to hearing its answer: less than half
+    of the shortest hop, on a machine half as fast as the one in stream/LOG.md."""
 
     async def p95() -> float:
         delays: list[float] = []
@@ -37,7 +38,7 @@ def test_the_server_adds_little_to_a_hop() -> None:
         return float(np.percentile(delays, 95))
 
     best = min(asyncio.run(p95()) for _ in range(TRIES))
-    assert best < 0.005, f"{best * 1e3:.1f} ms"
+    assert best < 0.5 * 0.020, f"{best * 1e3:.1f} ms"
 
 
 def test_four_streams_of_speech_at_once_stay_in_time() -> None:
