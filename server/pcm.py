@@ -3,17 +3,16 @@
 import numpy as np
 
 from server.protocol import HEADER, KIND_AUDIO, SAMPLE_BYTES, Encoding, Flag
-from stream.audio import Audio
+from stream.audio import Audio, float_from_s16, s16_from_float
 
 LOUDEST = 8.0  # 18 dB above full scale; beyond it a float is no sound but a fault
-_SCALE = np.float32(32768.0)
 
 
 def decode(pcm: bytes | memoryview, encoding: Encoding) -> Audio:
     """Bytes of whole samples -> [n] float32. `encode` of it gives the same bytes for s16le."""
     if encoding == "f32le":
         return np.frombuffer(pcm, "<f4").astype(np.float32)
-    return np.frombuffer(pcm, "<i2").astype(np.float32) / _SCALE
+    return float_from_s16(np.frombuffer(pcm, "<i2"))
 
 
 def sound(samples: Audio) -> bool:
@@ -32,7 +31,7 @@ def encode(samples: Audio, encoding: Encoding, seq: int, position: int, flags: F
         body[:] = samples
     else:
         body = np.frombuffer(frame, "<i2", offset=HEADER.size)
-        body[:] = np.minimum(np.rint(np.clip(samples, -1.0, 1.0) * _SCALE), 32767)
+        body[:] = s16_from_float(samples)
     if not body.any():
         flags |= Flag.SILENCE
     HEADER.pack_into(frame, 0, KIND_AUDIO, flags, 0, seq & 0xFFFFFFFF, position)

@@ -173,7 +173,7 @@ class Conversion:
         since = max(0, due - self.hop)
         out = self._said.read(since, due)
         target = 1.0 if self.bypass else 0.0
-        if not self._dry == target == 0.0:
+        if self._dry or target:
             raw = self._raw.read(since, due)
             dry = np.full(len(out), target, np.float32)
             if self._dry != target:

@@ -16,7 +16,7 @@ from stream.resample import Resampler
 from stream.ring import Ring
 
 Lap = Callable[[str], AbstractContextManager[None]]
-"""Called with a stage's name, times what runs inside; for `bench` and the server's statistics."""
+"""Called with a stage's name, times what runs inside; `stream.timing` has one."""
 
 WARM_FRAMES = 10  # content frames heard before speech starts, so that the encoder has a past
 

@@ -13,6 +13,7 @@ these figures.
 """
 
 import math
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +99,7 @@ class Resampler:
         return np.add.reduce(rows, axis=1)
 
 
+@cache
 def design(rate_in: int, rate_out: int) -> NDArray[np.float32]:
     """Filter taps, [phases, 2 * half], half in input samples; [1, 0] for equal rates.
 
@@ -127,4 +129,6 @@ def design(rate_in: int, rate_out: int) -> NDArray[np.float32]:
     beta = 0.1102 * (STOP_DB - 8.7)
     window = np.i0(beta * np.sqrt(np.maximum(1.0 - (offsets / half) ** 2, 0.0))) / np.i0(beta)
     taps = window * np.sinc(2.0 * cutoff / rate_in * offsets)
-    return (taps / taps.sum(axis=1, keepdims=True)).astype(np.float32)
+    taps = (taps / taps.sum(axis=1, keepdims=True)).astype(np.float32)
+    taps.flags.writeable = False  # every stream between these rates has the same
+    return taps
