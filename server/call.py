@@ -39,6 +39,8 @@ class Opened(NamedTuple):
 
     converter: Converter
     provider: str  # the execution provider it really runs on
+    profile: str  # as asked, or what `auto` chose
+    why: str  # how it came to it; empty when it was asked for
 
 
 class Backend(Protocol):
@@ -210,7 +212,7 @@ class Call:
         self._started = True
 
         def opened(result: Opened, _seconds: float, now: float) -> None:
-            converter, provider = result
+            converter = result.converter
             self._line = Line(converter, start, self.outbox, self._limits, self._report)
             self._heard = self._reported = now
             self.outbox.message(
@@ -221,7 +223,9 @@ class Call:
                     encoding=start.encoding,
                     hop_samples=converter.hop,
                     latency_samples=converter.latency,
-                    provider=provider,
+                    provider=result.provider,
+                    profile=result.profile,
+                    why=result.why,
                 )
             )
 

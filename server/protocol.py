@@ -19,8 +19,10 @@ MAX_POSITION: Final = 2**63 - 1  # the last sample of any frame lies before it
 
 Rate = Literal[8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000]
 Encoding = Literal["s16le", "f32le"]
-ProfileName = Literal["auto", "low", "balanced", "quality"]
-F0Method = Literal["swift", "crepe-tiny"]
+ProfileName = Literal["auto", "low", "balanced", "quality", "relaxed"]
+F0Method = Literal["swift", "crepe-tiny", "crepe-full", "rmvpe", "fcpe", "pm", "harvest", "dio"]
+F0Blend = Literal["median", "mean", "min", "max"]
+Scale = Literal["chromatic", "major", "minor"]
 ErrorCode = Literal[
     "bad_message",
     "unsupported",
@@ -46,10 +48,20 @@ class ControlValues(Message):
 
     pitch: float | None = Field(default=None, ge=-24.0, le=24.0, description="semitones")
     auto_pitch: bool | None = None
+    formant: float | None = Field(default=None, ge=-6.0, le=6.0, description="semitones")
     index_rate: float | None = Field(default=None, ge=0.0, le=1.0)
     protect: float | None = Field(default=None, ge=0.0, le=0.5)
-    f0_method: F0Method | None = None
+    f0_methods: tuple[F0Method, ...] | None = Field(default=None, min_length=1, max_length=4)
+    f0_blend: F0Blend | None = None
+    f0_min_hz: float | None = Field(default=None, ge=50.0, le=550.0)
+    f0_max_hz: float | None = Field(default=None, ge=200.0, le=1100.0)
+    autotune: float | None = Field(default=None, ge=0.0, le=1.0)
+    autotune_scale: Scale | None = None
+    autotune_key: int | None = Field(default=None, ge=0, le=11)
+    loudness: float | None = Field(default=None, ge=0.0, le=1.0)
     speaker: int | None = Field(default=None, ge=0)
+    speaker_b: int | None = Field(default=None, ge=0)
+    morph: float | None = Field(default=None, ge=0.0, le=1.0)
     gate_db: float | None = Field(default=None, ge=-90.0, le=0.0, description="dBFS")
     input_gain_db: float | None = Field(default=None, ge=-30.0, le=30.0)
     output_gain_db: float | None = Field(default=None, ge=-30.0, le=30.0)
@@ -113,6 +125,8 @@ class Ready(Message):
     hop_samples: int
     latency_samples: int
     provider: str
+    profile: str
+    why: str
 
 
 class ControlsNow(Message):
@@ -121,10 +135,20 @@ class ControlsNow(Message):
     type: Literal["controls"] = "controls"
     pitch: float
     auto_pitch: bool
+    formant: float
     index_rate: float
     protect: float
-    f0_method: F0Method
+    f0_methods: tuple[F0Method, ...]
+    f0_blend: F0Blend
+    f0_min_hz: float
+    f0_max_hz: float
+    autotune: float
+    autotune_scale: Scale
+    autotune_key: int
+    loudness: float
     speaker: int
+    speaker_b: int
+    morph: float
     gate_db: float
     input_gain_db: float
     output_gain_db: float

@@ -17,8 +17,8 @@ from stream.errors import ConfigError, TimbralError
 from stream.models.onnx import DEVICES, Device
 from stream.models.store import Store
 from stream.models.voice import Voice
-from stream.profiles import PROFILES, Profile
-from stream.tune import choose
+from stream.profiles import PROFILES
+from stream.tune import Choice, choose
 
 WARM_HOPS = 3
 
@@ -30,7 +30,7 @@ class Studio:
         self._store = Store(config.home)
         self._device: Device = _device(config.device)
         self._default = config.voice
-        self._choices: dict[str, Profile] = {}
+        self._choices: dict[str, Choice] = {}
         self._choosing = threading.Lock()
 
     def warm(self) -> Warm:
@@ -45,21 +45,22 @@ class Studio:
 
     def measure(self) -> None:
         """Choose the profile that `auto` is for the default voice."""
-        self._profile("auto", self.load(self._default))
+        self._choice("auto", self.load(self._default))
 
     def open(self, start: Start) -> Opened:
         """A conversion that has run before, so that its first hop is no slower than others."""
         voice = self.load(start.voice)
+        choice = self._choice(start.profile, voice)
         conversion = Conversion(
             voice,
             start.sample_rate,
-            profile=self._profile(start.profile, voice),
+            profile=choice.profile,
             controls=Controls(**start.controls.model_dump(exclude_none=True)),
         )
         noise = np.random.default_rng(0).uniform(-0.1, 0.1, WARM_HOPS * conversion.hop)
         conversion.step(noise.astype(np.float32))
         conversion.reset()
-        return Opened(conversion, voice.provider)
+        return Opened(conversion, voice.provider, choice.profile.name, choice.why)
 
     def load(self, voice: str) -> Voice:
         """The voice of that name, shared by all streams."""
@@ -79,12 +80,12 @@ class Studio:
         except TimbralError as error:
             return {"name": name, "error": str(error)}
 
-    def _profile(self, name: ProfileName, voice: Voice) -> Profile:
+    def _choice(self, name: ProfileName, voice: Voice) -> Choice:
         if name != "auto":
-            return PROFILES[name]
+            return Choice(PROFILES[name], why="")
         with self._choosing:
             if voice.card.name not in self._choices:
-                self._choices[voice.card.name] = choose(voice).profile
+                self._choices[voice.card.name] = choose(voice)
             return self._choices[voice.card.name]
 
 

@@ -5,8 +5,8 @@ from typing import Literal, get_args
 
 from stream.audio import CONTENT_HOP
 
-ProfileName = Literal["low", "balanced", "quality"]
-ProfileChoice = Literal["auto", "low", "balanced", "quality"]
+ProfileName = Literal["low", "balanced", "quality", "relaxed"]
+ProfileChoice = Literal["auto", "low", "balanced", "quality", "relaxed"]
 
 
 @dataclass(frozen=True)
@@ -26,5 +26,6 @@ PROFILES: dict[ProfileName, Profile] = {
     "low": Profile("low", 1),
     "balanced": Profile("balanced", 2),
     "quality": Profile("quality", 5),
+    "relaxed": Profile("relaxed", 10),
 }
 CHOICES: tuple[ProfileChoice, ...] = get_args(ProfileChoice)

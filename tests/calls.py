@@ -90,7 +90,7 @@ class FakeVoices:
     def open(self, start: Start) -> Opened:
         self.load(start.voice)
         self.opened.append(self.make())
-        return Opened(self.opened[-1], "FakeProvider")
+        return Opened(self.opened[-1], "FakeProvider", "low", "")
 
     def load(self, voice: str) -> str:
         if voice not in self.NAMES:

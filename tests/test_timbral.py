@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import typer
 from tiny_server import mirror, refuse, running
 from typer.main import get_command
 from typer.testing import CliRunner
 
 import timbral
-from stream.controls import LIMITS, Controls, F0Method
+from stream import options
+from stream.controls import F0_BLENDS, LIMITS, SCALES, Controls
 from stream.models.onnx import DEVICES
 from stream.profiles import CHOICES
 
@@ -66,33 +68,39 @@ def test_what_a_server_refuses_is_said_in_its_words(tmp_path: Path) -> None:
 
 
 def test_choices_of_the_command_are_those_of_the_areas() -> None:
-    assert get_args(timbral.Profile) == CHOICES
-    assert get_args(timbral.F0Method) == get_args(F0Method)
-    assert get_args(timbral.Device) == DEVICES
+    assert get_args(options.Profile) == CHOICES
+    assert get_args(options.F0Blend) == F0_BLENDS
+    assert get_args(options.Scale) == SCALES
+    assert get_args(options.Device) == DEVICES
 
 
 @pytest.mark.parametrize("verb", ["send", "convert"])
 def test_defaults_of_the_controls_in_the_help_are_those_of_the_engine(verb: str) -> None:
-    options = {param.name: param for param in TREE.commands[verb].params}
-    named = {"f0_method": "f0"}
+    params = {param.name: param for param in TREE.commands[verb].params}
     absent = {"input_gain_db", "output_gain_db"}
-    for name in set(Controls.names()) - absent:
+    assert set(options.CONTROLS) == set(Controls.names()) - absent
+    for name in options.CONTROLS:
         value = getattr(Controls(), name)
         shown = name.replace("_", "-") if value is True else value
+        shown = value[0] if isinstance(value, tuple) else shown
         shown = f"{shown:g}" if isinstance(shown, float) else shown
-        assert f"[default: {shown}]" in options[named.get(name, name)].help
+        assert f"[default: {shown}]" in params[name].help
 
 
-@pytest.mark.parametrize("name", ["pitch", "index_rate", "protect", "gate_db"])
+@pytest.mark.parametrize("name", [name for name in LIMITS if name in options.CONTROLS])
 def test_limits_of_the_controls_are_those_of_the_engine(name: str) -> None:
     low, high = LIMITS[name]
     for value, status in [(low, 1), (high, 1), (low - 0.01, 2), (high + 0.01, 2)]:
-        words = ["send", "none.wav", "out.wav", "--" + name.replace("_", "-"), f"{value:g}"]
+        words = ["send", "none.wav", "out.wav", "--" + name.replace("_", "-"), f"{value:.6g}"]
         assert CliRunner().invoke(timbral.app, words).exit_code == status, words
 
 
 def test_a_control_that_is_given_reaches_the_server_and_only_that() -> None:
     protocol = import_module("server.protocol")
-    given = timbral._given(-3.5, None, None, None, "crepe-tiny", None, None)  # pyright: ignore[reportPrivateUsage]
-    assert given == {"pitch": -3.5, "f0_method": "crepe-tiny"}
-    assert protocol.ControlValues(**given).pitch == -3.5
+    given: list[dict[str, Any]] = []
+    command = typer.Typer()
+    command.command()(options.controllable(lambda *, controls: given.append(controls)))
+    words = ["--pitch", "-3.5", "--f0", "swift", "--f0", "crepe-tiny"]
+    assert CliRunner().invoke(command, words).exit_code == 0
+    assert given == [{"pitch": -3.5, "f0_methods": ("swift", "crepe-tiny")}]
+    assert protocol.ControlValues(**given[0]).pitch == -3.5

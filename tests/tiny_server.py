@@ -70,6 +70,8 @@ def begin(socket: ServerConnection) -> Start:
         hop_samples=320,
         latency_samples=LATENCY,
         provider="NoExecutionProvider",
+        profile="low",
+        why="",
     )
     say(socket, ready)
     return start

@@ -85,6 +85,8 @@ def test_delays_are_counted_from_the_time_that_a_frames_first_sample_was_capture
         hop_samples=320,
         latency_samples=LATENCY,
         provider="none",
+        profile="low",
+        why="",
     )
     listener = Listener(ready, 1600, zero=100.0, progress=None)
     listener.hear(AudioFrame(0, 320, bytes(4 * 320)), now=100.090)

@@ -27,6 +27,7 @@ from server.protocol import (
     VoiceNow,
     client_message,
 )
+from stream.controls import Controls
 from stream.errors import LinkError
 
 ROOT = Path(__file__).parents[2]
@@ -77,17 +78,7 @@ def test_every_message_reaches_the_server_as_the_protocol_says() -> None:
     def handler(socket: ServerConnection) -> None:
         begin(socket)
         got.extend(client_message.validate_json(socket.recv()) for _ in range(3))
-        controls = ControlsNow(
-            pitch=3.0,
-            auto_pitch=False,
-            index_rate=0.0,
-            protect=0.33,
-            f0_method="swift",
-            speaker=0,
-            gate_db=-60.0,
-            input_gain_db=0.0,
-            output_gain_db=0.0,
-        )
+        controls = ControlsNow(**vars(Controls(pitch=3.0, auto_pitch=False)))
         say(socket, controls)
         say(socket, VoiceNow(voice="other"))
         say(socket, Stopped(samples_in=0, samples_out=0))

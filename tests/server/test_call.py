@@ -52,6 +52,8 @@ def test_a_whole_call() -> None:
             hop_samples=160,
             latency_samples=240,
             provider="FakeProvider",
+            profile="low",
+            why="",
         )
     ]
     said = np.linspace(-0.5, 0.5, 1000, dtype=np.float32)

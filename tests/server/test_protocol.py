@@ -40,7 +40,7 @@ from server.protocol import (
     server_message,
 )
 from stream.audio import RATES
-from stream.controls import F0_METHODS, LIMITS, Controls
+from stream.controls import F0_BLENDS, F0_METHODS, LIMITS, SCALES, Controls
 from stream.profiles import CHOICES
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
 
 CLIENT_SAYS: list[ClientMessage] = [
     Start(voice="ada", controls=ControlValues(pitch=-3), token="secret"),
-    SetControls(gate_db=-40, f0_method="crepe-tiny"),
+    SetControls(gate_db=-40, f0_methods=("crepe-tiny",)),
     SetVoice(voice="ben"),
     Bypass(on=True),
     Ping(t=1.5),
@@ -63,6 +63,8 @@ SERVER_SAYS: list[ServerMessage] = [
         hop_samples=882,
         latency_samples=2646,
         provider="CPUExecutionProvider",
+        profile="low",
+        why="",
     ),
     ControlsNow(**vars(Controls())),
     VoiceNow(voice="ben"),
@@ -223,6 +225,8 @@ def test_choices_are_those_of_the_engine() -> None:
     assert get_args(protocol.Rate) == RATES
     assert get_args(protocol.ProfileName) == CHOICES
     assert get_args(protocol.F0Method) == F0_METHODS
+    assert get_args(protocol.F0Blend) == F0_BLENDS
+    assert get_args(protocol.Scale) == SCALES
 
 
 def test_importing_the_protocol_loads_nothing_heavy() -> None:
