@@ -2,6 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
+from typing import Literal, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +11,7 @@ from stream.audio import CONTENT_HOP, Audio
 from stream.models.onnx import EXACT_FRAMES, Device, OnnxModel, State
 
 SETTLE_BLOCKS = 100  # blocks of silence, 2 s, after which the memory no longer changes
+WARM_FRAMES = 10  # content frames heard before speech starts, so that the encoder has a past
 
 
 class EncoderCard(BaseModel):
@@ -19,20 +21,67 @@ class EncoderCard(BaseModel):
 
     format: int = Field(default=1, ge=1, le=1)
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+    kind: Literal["student", "hubert", "window"] = "student"
     dim: int = Field(ge=1, le=4096, description="features a frame")
     delay_frames: int = Field(
-        ge=0, le=50, description="content frames of 20 ms that the output lags behind the input"
+        default=0,
+        ge=0,
+        le=50,
+        description="content frames of 20 ms that a student's output lags behind its input; "
+        "the other kinds take any look-ahead",
     )
     licence: str
+    source: str = Field(default="", description="the file it was made from")
     files: dict[str, str] = Field(description="file name: sha256")
 
 
-class ContentEncoder:
+class Hearing(Protocol):
+    """What an encoder has heard of one stretch of speech: its memory, which belongs to a stream.
+
+    A content frame is 20 ms. `warm` is the number of frames to hear before the first one that is
+    to be described. The first `delay` frames that come out describe what lies before the stretch.
+    """
+
+    @property
+    def warm(self) -> int: ...
+
+    def step(self, audio: Audio) -> Audio:
+        """[320 n] next samples at 16 kHz -> [n + p, dim] features.
+
+        First the n frames of which the last lies `delay` frames behind the newest sample, then p
+        provisional ones up to the newest, which later calls will describe better.
+        """
+        ...
+
+
+class ContentEncoder(Protocol):
+    """Weights that turn 16 kHz audio into features; shared by streams and threads.
+
+    whole_hops   True: wants the same number of frames in every call of a hearing; False: any cut
+    """
+
+    @property
+    def card(self) -> EncoderCard: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def whole_hops(self) -> bool: ...
+
+    def open(self, delay: int, context: int) -> Hearing:
+        """A new stretch of speech: `delay` content frames of look-ahead, `context` of past."""
+        ...
+
+
+class StudentEncoder:
     """Hears 16 kHz audio in blocks of 20 ms and says what is spoken in each.
 
     Law: the features are the same however the blocks are grouped into calls; the frame that comes
     out with block `j` describes block `j - delay_frames`.
     """
+
+    whole_hops = False
 
     def __init__(self, path: Path, card: EncoderCard, device: Device) -> None:
         self.card = card
@@ -41,6 +90,12 @@ class ContentEncoder:
             path, {"audio": (1, None)}, {"features": (1, None, card.dim)}, device=device
         )
         self.provider = self._model.provider
+
+    def open(self, delay: int, context: int) -> "StudentHearing":
+        """A stretch of speech that begins in silence; the network's memory is its `context`."""
+        if delay != self.delay_frames:
+            raise ValueError(f"{self.card.id} looks {self.delay_frames} frames ahead, not {delay}")
+        return StudentHearing(self)
 
     @cached_property
     def quiet(self) -> State:
@@ -57,3 +112,18 @@ class ContentEncoder:
             outputs, state = self._model.step(state, audio=part[np.newaxis])
             features[at : at + EXACT_FRAMES] = outputs["features"][0]
         return features, state
+
+
+class StudentHearing:
+    """A `Hearing` of the student: nothing is provisional, and any cut gives the same."""
+
+    warm = WARM_FRAMES
+
+    def __init__(self, encoder: StudentEncoder) -> None:
+        self._encoder = encoder
+        self._state = encoder.quiet
+
+    def step(self, audio: Audio) -> Audio:
+        """[320 n] samples at 16 kHz -> [n, dim] features; see `Hearing`."""
+        features, self._state = self._encoder.step(self._state, audio)
+        return features

@@ -11,7 +11,7 @@ from typing import Literal
 import platformdirs
 
 from stream.errors import BadBundle, ConfigError, VoiceNotFound
-from stream.models.content import ContentEncoder
+from stream.models.content import StudentEncoder
 from stream.models.f0 import Detectors
 from stream.models.onnx import Device
 from stream.models.voice import (
@@ -56,7 +56,7 @@ class Store:
         self.home = home if home is not None else default_home()
         self._loading = threading.Lock()
         self._voices: dict[tuple[str, Device], Voice] = {}
-        self._encoders: dict[tuple[str, Device], ContentEncoder] = {}
+        self._encoders: dict[tuple[str, Device], StudentEncoder] = {}
         self._detectors: dict[int, Detectors] = {}
 
     def names(self) -> list[str]:
@@ -152,7 +152,7 @@ class Store:
                 if path.is_dir() and not path.name.startswith(".") and path.name != STARTER
             )
 
-    def _encoder(self, identity: str, device: Device) -> ContentEncoder:
+    def _encoder(self, identity: str, device: Device) -> StudentEncoder:
         key = (identity, device)
         if key not in self._encoders:
             places = (PACKAGE / "assets" / identity, self.home / "models" / identity)

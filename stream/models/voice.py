@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stream.errors import BadBundle
-from stream.models.content import ContentEncoder, EncoderCard
+from stream.models.content import EncoderCard, StudentEncoder
 from stream.models.f0 import Detectors
 from stream.models.index import RetrievalIndex
 from stream.models.onnx import Device
@@ -56,7 +56,7 @@ class Voice:
     """A loaded voice. Holds weights only, so every stream and thread may share it."""
 
     card: VoiceCard
-    encoder: ContentEncoder
+    encoder: StudentEncoder
     detectors: Detectors
     synth: Synthesizer
     index: RetrievalIndex | None
@@ -72,16 +72,16 @@ def read_card(folder: Path) -> VoiceCard:
     return _read(folder, CARD, VoiceCard)
 
 
-def load_encoder(folder: Path, device: Device) -> ContentEncoder:
+def load_encoder(folder: Path, device: Device) -> StudentEncoder:
     """The content encoder in `folder`; raises `BadBundle` and `ModelError`."""
     card = _read(folder, ENCODER_CARD, EncoderCard)
     verify(folder, card.files, needed=(ENCODER,))
-    return ContentEncoder(folder / ENCODER, card, device)
+    return StudentEncoder(folder / ENCODER, card, device)
 
 
 def load_voice(
     folder: Path,
-    encoder: ContentEncoder,
+    encoder: StudentEncoder,
     detectors: Detectors,
     device: Device,
 ) -> Voice:

@@ -34,3 +34,15 @@ def test_silence_settles(starter: Voice) -> None:
     silence = np.zeros(50 * BLOCK, np.float32)
     features, _ = starter.encoder.step(starter.encoder.quiet, silence)
     assert np.abs(features - features[0]).max() < 1e-3
+
+
+def test_a_hearing_says_the_same_as_steps_from_silence(starter: Voice, speech: Audio) -> None:
+    hearing = starter.encoder.open(starter.encoder.delay_frames, context=50)
+    parts = [hearing.step(speech[at : at + 6 * BLOCK]) for at in range(0, 60 * BLOCK, 6 * BLOCK)]
+    once, _ = starter.encoder.step(starter.encoder.quiet, speech[: 60 * BLOCK])
+    np.testing.assert_allclose(np.concatenate(parts), once, atol=1e-5)
+
+
+def test_a_student_has_the_look_ahead_it_was_trained_with(starter: Voice) -> None:
+    with pytest.raises(ValueError, match="looks 2 frames ahead, not 3"):
+        starter.encoder.open(3, context=50)
