@@ -1,0 +1,1 @@
+"""Networks of other people's checkpoints, written as ONNX graphs. Needs the package `onnx`."""
