@@ -130,10 +130,9 @@ class Line:
     def _f0(self, first: int, n: int, controls: Controls) -> Audio:
         """[2 n] Hz at 100 frames/s, 0 where unvoiced, moved to where the voice shall sing."""
         detector = self._voice.detectors[controls.f0_methods[0]]
-        newest = (np.arange(first, first + n) + self._ahead + 1) * CONTENT_HOP
-        windows = [self._heard.read(int(end) - detector.window, int(end)) for end in newest]
-        f0 = detector(np.stack(windows))  # [n, 2]
-        f0 = f0.reshape(-1)
+        end = (first + n + self._ahead) * CONTENT_HOP
+        window = self._heard.read(end - detector.window(n, self._ahead), end)
+        f0 = detector(window, n, self._ahead)[: FRAMES_PER_CONTENT * n]
         offset = self.match.step(f0)
         return shift(f0, controls.pitch + offset if controls.auto_pitch else controls.pitch)
 

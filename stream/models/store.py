@@ -57,7 +57,7 @@ class Store:
         self._loading = threading.Lock()
         self._voices: dict[tuple[str, Device], Voice] = {}
         self._encoders: dict[tuple[str, Device], StudentEncoder] = {}
-        self._detectors: dict[int, Detectors] = {}
+        self._detectors = Detectors((PACKAGE / "assets", self.home / "models"))
 
     def names(self) -> list[str]:
         """All voices, the starter first."""
@@ -89,8 +89,7 @@ class Store:
             if key not in self._voices:
                 card = self.card(name)
                 encoder = self._encoder(card.encoder, device)
-                detectors = self._detectors_for(encoder.delay_frames)
-                self._voices[key] = load_voice(self.folder(name), encoder, detectors, device)
+                self._voices[key] = load_voice(self.folder(name), encoder, self._detectors, device)
             return self._voices[key]
 
     def models(self) -> list[Asset]:
@@ -164,9 +163,3 @@ class Store:
                 )
             self._encoders[key] = load_encoder(folder, device)
         return self._encoders[key]
-
-    def _detectors_for(self, delay_frames: int) -> Detectors:
-        """The f0 detectors, for frames that lie `delay_frames` behind the newest; on the CPU."""
-        if delay_frames not in self._detectors:
-            self._detectors[delay_frames] = Detectors(delay_frames)
-        return self._detectors[delay_frames]

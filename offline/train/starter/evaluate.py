@@ -28,7 +28,6 @@ from offline.train.starter.speech import (
 from offline.train.starter.teacher import whisper_folder
 from stream.audio import Audio
 from stream.engine import Conversion
-from stream.models.f0 import Detectors
 from stream.models.store import Store
 from stream.models.voice import Voice
 from stream.profiles import PROFILES
@@ -173,13 +172,12 @@ def resemblyzer() -> Embed:
 
 def detector(voice: Voice) -> Detect:
     """f0 in Hz at 100 frames a second, 0 where unvoiced, as the engine hears it."""
-    detect = Detectors(voice.encoder.delay_frames)["swift"]
-    late = voice.encoder.delay_frames
+    detect, late = voice.detectors["swift"], voice.encoder.delay_frames
 
     def f0(clip: Audio) -> Audio:
-        padded = np.pad(clip, (detect.window, (late + 1) * 320))
-        ends = detect.window + (np.arange(len(clip) // 320) + late + 1) * 320
-        return detect(np.stack([padded[e - detect.window : e] for e in ends])).reshape(-1)
+        n = len(clip) // 320
+        before = detect.window(n, late) - 320 * (n + late)
+        return detect(np.pad(clip[: 320 * n], (before, 320 * late)), n, late)[: 2 * n]
 
     return f0
 

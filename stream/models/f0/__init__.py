@@ -1,0 +1,17 @@
+"""Pitch detectors: 16 kHz audio in, the fundamental of the synthesizer's frames out."""
+
+from stream.models.f0.crepe import Crepe
+from stream.models.f0.detector import FAINT, HIGHEST_HZ, LOWEST_HZ, F0Detector, centres
+from stream.models.f0.detectors import Detectors
+from stream.models.f0.swift import SwiftF0
+
+__all__ = [
+    "FAINT",
+    "HIGHEST_HZ",
+    "LOWEST_HZ",
+    "Crepe",
+    "Detectors",
+    "F0Detector",
+    "SwiftF0",
+    "centres",
+]
