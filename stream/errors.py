@@ -6,6 +6,10 @@ TimbralError
 ├── ModelError            a model file cannot be used
 │   ├── ModelNotFound         no such file
 │   ├── ModelMismatch         the file is not the model that is expected there
+│   ├── BadCheckpoint         a file cannot be imported: it is damaged, or of another kind
+│   ├── HostileFile           a file would do more than hold data; nothing in it was run
+│   ├── AssetMissing          a model that voices share is not installed
+│   ├── DownloadFailed        it could not be fetched
 │   └── DeviceUnavailable     the device asked for cannot run it
 ├── VoiceError            a voice cannot be used
 │   ├── VoiceNotFound         no voice of that name
@@ -50,6 +54,37 @@ class ModelMismatch(ModelError):
     def __init__(self, path: Path, why: str) -> None:
         self.path = path
         super().__init__(f"{path.name}: {why}.")
+
+
+class BadCheckpoint(ModelError):
+    """Raised when a file of weights is damaged, or is not what can be imported."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.path = path
+        super().__init__(f"{path.name} was not imported: {why}")
+
+
+class HostileFile(ModelError):
+    """Raised when a file asks for more than to be read: code to run, a place to write, memory."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.path = path
+        super().__init__(
+            f"{path.name} was refused: {why}. Nothing in it was run, nothing was kept. "
+            "Get the file from a source that you trust."
+        )
+
+
+class AssetMissing(ModelError):
+    """Raised when a model that voices share is not installed; the text says how to get it."""
+
+    def __init__(self, identity: str, text: str) -> None:
+        self.identity = identity
+        super().__init__(text)
+
+
+class DownloadFailed(ModelError):
+    """Raised when a file cannot be fetched from anywhere, or there is no room for it."""
 
 
 class DeviceUnavailable(ModelError):
