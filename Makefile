@@ -37,7 +37,7 @@ bench: $(TEST)/installed  ## the stage table of every profile
 	$(TEST)/bin/timbral bench
 
 golden: $(TEST)/installed  ## write the files in tests/golden/ anew
-	for path in tests/golden/make_*.py; do $(TEST)/bin/python $$path; done
+	for path in tests/golden/make_*.py; do PYTHONPATH=tests $(TEST)/bin/python $$path; done
 
 docs: $(TEST)/installed  ## write the help texts in README.md anew
 	$(TEST)/bin/python tests/test_readme.py
