@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,11 +40,16 @@ class RvcShape:
 
 @dataclass(frozen=True, kw_only=True)
 class RvcCheckpoint:
-    """The weights of a voice, weight norm folded, under the names of the published state dict."""
+    """The weights of a voice, weight norm folded, under the names of the published state dict.
+
+    speakers  a name for each row of the speaker embedding
+    embedder  id of the content encoder that it needs
+    about     what the file says of its making: author, epochs, ...
+    """
 
     shape: RvcShape
     weights: Weights
     speakers: tuple[str, ...]
-    embedder: str  # id of the content encoder that it needs
+    embedder: str
     f0_median_hz: float | None
-    about: Mapping[str, Any]
+    about: Mapping[str, str]
