@@ -93,9 +93,9 @@ def test_the_target_follows_the_lateness_of_nearly_all_packets() -> None:
 def test_the_target_rises_at_once_and_falls_slowly() -> None:
     late = [0.03 if 200 < packet < 225 and packet % 5 == 0 else 0.0 for packet in range(600)]
     _, reports = run(Course(packet=960, delay=lambda second: late[int(second * 50)]))
-    before, after, later = (at(reports, second).target_ms for second in (3.9, 4.6, 9.9))
+    before, after, soon, later = (at(reports, t).target_ms for t in (3.9, 4.6, 5.1, 9.9))
     assert after > before + 15.0
-    assert after > later > before
+    assert after > soon > 0.7 * after > later
 
 
 def test_after_a_stall_the_delay_is_what_it_was() -> None:
@@ -112,7 +112,7 @@ def test_a_server_that_catches_up_slowly_after_a_stall_counts_once_too() -> None
         return max(0.0, 0.25 - 0.6 * (second - 4.0)) if 4.0 < second < 4.5 else 0.0
 
     _, reports = run(Course(packet=960, delay=delay))
-    assert at(reports, 4.6).delay_ms < at(reports, 3.9).delay_ms + 10.0
+    assert at(reports, 5.5).delay_ms < at(reports, 3.9).delay_ms + 10.0
     assert at(reports, 9.0).skips == 1
     assert at(reports, 9.0).underruns <= 2
 
