@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from stream.options import DeviceName, Profile, VoiceName
+from stream.options import DeviceName, Profile, VoiceName, transfer
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 voices = typer.Typer(help="List, inspect, add and remove voices.", no_args_is_help=True)
@@ -89,16 +89,73 @@ def remove_voice(
 
 @models.command("list")
 def list_models() -> None:
-    """Show encoders and pitch detectors.
+    """Show encoders, pitch detectors and training bases.
+
+    First those that are here, then those that can be pulled.
 
     \b
     Example:
       timbral models list
     """
+    from stream.models.assets import installed, manifest, megabytes
     from stream.models.store import Store
 
-    for model in Store().models():
-        typer.echo(f"{model.id:16} {model.kind:8} {model.size / 1e6:6.1f} MB  {model.where}")
+    store, known = Store(), manifest()
+    for model in store.models():
+        where = {"package": "comes with timbral", "store": "installed"}[model.where]
+        typer.echo(f"{model.id:24} {model.kind:8} {megabytes(model.size):>8}  {where}")
+    for asset in known.assets:
+        if not installed(store.home, asset.id):
+            size = megabytes(known.size(asset))
+            typer.echo(f"{asset.id:24} {asset.kind:8} {size:>8}  to pull: {asset.title}")
+
+
+@models.command("pull")
+def pull_models(
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ID", help="Those of `models list`.  [default: what is missing]"),
+    ] = None,
+    from_dir: Annotated[
+        Path | None,
+        typer.Option(help="Take the files from this folder, whatever their names; no network."),
+    ] = None,
+    mirror: Annotated[
+        str,
+        typer.Option(
+            envvar="TIMBRAL_MIRROR", help="An address to ask first, as https://my.mirror:8080."
+        ),
+    ] = "",
+) -> None:
+    """Download and install models that voices share.
+
+    Without an ID: the encoders that voices here need and that are missing. A download that broke
+    off goes on where it stopped; every file is checked before it is used.
+
+    \b
+    Examples:
+      timbral models pull contentvec-768
+      timbral models pull contentvec-768 rmvpe --from-dir /media/stick
+      timbral models pull rmvpe --mirror https://hf-mirror.com
+    """
+    from stream.importer.pull import Source, converter, pull
+    from stream.models.assets import installed, manifest
+    from stream.models.store import Store
+
+    store, known = Store(), manifest()
+    if not ids:
+        needed = {store.card(name).encoder for name in store.names()}
+        ids = sorted(one for one in needed if not installed(store.home, one))
+    if not ids:
+        typer.echo("No voice here needs a model that is missing. See: timbral models list")
+        return
+    with transfer(f"Getting {', '.join(ids)}") as show:
+        source = Source(mirror=mirror, folder=from_dir)
+        added = pull(ids, store.home, known, source, progress=show, convert=converter)
+    for asset in added:
+        typer.echo(f"Installed {asset.id} ({asset.licence}, {asset.source})")
+    for here in sorted(set(ids) - {asset.id for asset in added}):
+        typer.echo(f"{here} is installed already.")
 
 
 @app.command()

@@ -144,3 +144,32 @@ def progress(title: str) -> Generator[Callable[[int, int], None], None, None]:
             bar.update(task, completed=done, total=total or None)
 
         yield show
+
+
+@contextmanager
+def transfer(title: str) -> Generator[Callable[[int, int], None], None, None]:
+    """The same for downloads: bytes that are here, how fast they come, and the time left."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total or None)
+
+        yield show
