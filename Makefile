@@ -8,12 +8,15 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 EXTRA ?= cpu  # or gpu
 PYTEST = $(TEST)/bin/python -m pytest
 
-.PHONY: run test check lint types fast slow perf bench golden docs clean
+.PHONY: run test system check lint types fast slow perf bench golden docs clean
 
 run: $(RUN)/installed  ## install and serve; options in ARGS, as in  make run ARGS="--port 9000"
 	@exec $(RUN)/bin/timbral serve $(ARGS)
 
-test: check slow perf  ## everything; the first step that fails ends it
+test: system check slow perf  ## everything; the first step that fails ends it
+
+system:  ## the Debian packages that the tests need, as far as this user may install them
+	@sh .ci/system .ci/packages
 
 check: lint types fast  ## what is to be green before every commit
 
@@ -48,13 +51,14 @@ clean:
 
 $(RUN)/installed: pyproject.toml .ci/python
 	@PYTHON="$(PYTHON)" sh .ci/python $(RUN)
-	@echo "Installing timbral[$(strip $(EXTRA))]: about a minute, once."
-	$(RUN)/$(PIP) -e '.[$(strip $(EXTRA))]'
+	@sh .ci/system .ci/packages run:
+	@echo "Installing timbral[$(strip $(EXTRA)),mic]: about a minute, once."
+	$(RUN)/$(PIP) -e '.[$(strip $(EXTRA)),mic]'
 	@touch $@
 
 $(TEST)/installed: pyproject.toml .ci/python
 	@PYTHON="$(PYTHON)" sh .ci/python $(TEST)
 	@echo "Installing everything the tests need, PyTorch included: some minutes, once."
 	$(TEST)/$(PIP) torch==2.13.0
-	$(TEST)/$(PIP) -e '.[cpu,offline,train,dev]'
+	$(TEST)/$(PIP) -e '.[cpu,mic,offline,train,dev]'
 	@touch $@
