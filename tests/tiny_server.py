@@ -36,7 +36,9 @@ Out = Callable[[AudioFrame], list[AudioFrame]]
 
 
 @contextmanager
-def running(handler: Handler, subprotocol: str = SUBPROTOCOL) -> Generator[str, None, None]:
+def running(
+    handler: Handler, subprotocol: str = SUBPROTOCOL, port: int = 0
+) -> Generator[str, None, None]:
     """The address at which every connection is given to `handler`."""
 
     def quietly(socket: ServerConnection) -> None:
@@ -44,7 +46,7 @@ def running(handler: Handler, subprotocol: str = SUBPROTOCOL) -> Generator[str, 
             handler(socket)
 
     subprotocols = [Subprotocol(subprotocol)]
-    with serve(quietly, "127.0.0.1", 0, subprotocols=subprotocols, close_timeout=0.1) as server:
+    with serve(quietly, "127.0.0.1", port, subprotocols=subprotocols, close_timeout=0.1) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
