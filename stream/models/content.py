@@ -30,6 +30,8 @@ class EncoderCard(BaseModel):
         description="content frames of 20 ms that a student's output lags behind its input; "
         "the other kinds take any look-ahead",
     )
+    channels: int = Field(default=512, ge=1, description="of a hubert's convolutions")
+    width: int = Field(default=768, ge=1, description="numbers a frame in a hubert's transformer")
     licence: str
     source: str = Field(default="", description="the file it was made from")
     files: dict[str, str] = Field(description="file name: sha256")
@@ -44,6 +46,10 @@ class Hearing(Protocol):
 
     @property
     def warm(self) -> int: ...
+
+    def hear(self, audio: Audio) -> None:
+        """[320 k] next samples at 16 kHz that need not be described: the past of what follows."""
+        ...
 
     def step(self, audio: Audio) -> Audio:
         """[320 n] next samples at 16 kHz -> [n + p, dim] features.
@@ -122,6 +128,10 @@ class StudentHearing:
     def __init__(self, encoder: StudentEncoder) -> None:
         self._encoder = encoder
         self._state = encoder.quiet
+
+    def hear(self, audio: Audio) -> None:
+        """[320 k] samples that need not be described; see `Hearing`."""
+        self.step(audio)
 
     def step(self, audio: Audio) -> Audio:
         """[320 n] samples at 16 kHz -> [n, dim] features; see `Hearing`."""
