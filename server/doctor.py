@@ -112,7 +112,7 @@ def package(distribution: str, purpose: str, *, needed: bool) -> Finding:
 
 def store() -> Finding:
     """Whether voices can be added."""
-    from stream.models.store import default_home
+    from stream.home import default_home
 
     home = default_home()
     place = next(path for path in (home, *home.parents) if path.exists())

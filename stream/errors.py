@@ -14,6 +14,7 @@ TimbralError
 ├── VoiceError            a voice cannot be used
 │   ├── VoiceNotFound         no voice of that name
 │   └── BadBundle             its folder is incomplete, altered or of another format
+├── DeviceError           a microphone, a loudspeaker or the virtual microphone cannot be used
 └── LinkError             the server cannot be reached, or ended the conversation
 
 `ValueError` stays what it is: a programmer's wrong argument. The message of every class here is
@@ -61,6 +62,7 @@ class BadCheckpoint(ModelError):
 
     def __init__(self, path: Path, why: str) -> None:
         self.path = path
+        self.why = why
         super().__init__(f"{path.name} was not imported: {why}")
 
 
@@ -118,6 +120,10 @@ class BadBundle(VoiceError):
         super().__init__(
             f"The voice in {path} was refused: {why}. Remove it or add the voice again."
         )
+
+
+class DeviceError(TimbralError):
+    """Raised when sound cannot be recorded or played here."""
 
 
 class LinkError(TimbralError):

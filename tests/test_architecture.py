@@ -22,6 +22,7 @@ MAY_IMPORT = {
         "stream.errors",
         "stream.files",
         "stream.audio",
+        "stream.home",
         "stream.options",
     },
 }
@@ -31,6 +32,8 @@ KEPT_IN = {  # packages that only these places may import
     "faiss": ("stream/models/index.py", "offline/"),
     "aiohttp": ("server/",),
     "websockets": ("clients/",),
+    "sounddevice": ("clients/portaudio.py",),
+    "pulsectl": ("clients/pulse.py",),
     "soundfile": ("stream/files.py", "offline/"),
 }
 NOT_IN_STREAM = {"asyncio", "socket", "aiohttp", "websockets", "torch", "logging"}
