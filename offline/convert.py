@@ -10,9 +10,6 @@ from stream.controls import Controls
 from stream.engine import Conversion
 from stream.files import SoundFile, writing
 from stream.models.voice import Voice
-from stream.profiles import Profile
-
-LONG = Profile("quality", 10)  # 200 ms hops: longer ones save no more time
 
 Progress = Callable[[int, int], None]
 
@@ -48,7 +45,7 @@ def convert(
     """
     begun = time.perf_counter()
     file = SoundFile(source, least_rate=voice.card.sample_rate)
-    conversion = Conversion(voice, file.rate, profile=LONG, controls=controls, seed=seed)
+    conversion = Conversion(voice, file.rate, profile=voice.for_files, controls=controls, seed=seed)
     written = 0
     with writing(target, file.rate, source) as out:
         for block in _spoken(file, conversion):

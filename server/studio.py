@@ -17,7 +17,6 @@ from stream.errors import ConfigError, TimbralError
 from stream.models.onnx import DEVICES, Device
 from stream.models.store import Store
 from stream.models.voice import Voice
-from stream.profiles import PROFILES
 from stream.tune import Choice, choose
 
 WARM_HOPS = 3
@@ -39,7 +38,7 @@ class Studio:
         voice, rate = self.load(self._default), max(RATES)
         latencies = {
             name: 1000.0 * Conversion(voice, rate, profile=profile).latency / rate
-            for name, profile in PROFILES.items()
+            for name, profile in voice.profiles.items()
         }
         return Warm(provider, latencies)
 
@@ -82,7 +81,7 @@ class Studio:
 
     def _choice(self, name: ProfileName, voice: Voice) -> Choice:
         if name != "auto":
-            return Choice(PROFILES[name], why="")
+            return Choice(voice.profiles[name], why="")
         with self._choosing:
             if voice.card.name not in self._choices:
                 self._choices[voice.card.name] = choose(voice)

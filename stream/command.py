@@ -178,11 +178,12 @@ def bench(
     from stream.bench import bench as run
     from stream.controls import Controls
     from stream.models.store import Store
-    from stream.profiles import PROFILES
 
-    chosen = list(PROFILES.values()) if profile == "auto" else [PROFILES[profile]]
+    loaded = Store().load(voice, device)
+    profiles = loaded.profiles
+    chosen = list(profiles.values()) if profile == "auto" else [profiles[profile]]
     in_time = True
-    for piece, kept_up in run(Store().load(voice, device), chosen, seconds, Controls()):
+    for piece, kept_up in run(loaded, chosen, seconds, Controls()):
         in_time &= kept_up
         typer.echo(piece)
     raise typer.Exit(0 if in_time else 1)

@@ -15,7 +15,7 @@ from stream.audio import (
     gain,
 )
 from stream.blocks import Blocks
-from stream.controls import Controls
+from stream.controls import LIMITS, Controls
 from stream.errors import ConfigError
 from stream.gate import Gate, Open
 from stream.line import Lap, Line, no_lap
@@ -24,10 +24,12 @@ from stream.pitch import PitchMatch
 from stream.profiles import Profile
 from stream.resample import Resampler
 from stream.ring import Ring
+from stream.stretch import Stretch
 
 FADE_MS = 10  # between two voices, and between the voice and bypass
 HEARD_SECONDS = 3  # of analysis audio kept: detector window, encoder's past, the longest hop
 FRAMES_PER_SECOND = ANALYSIS_RATE // CONTENT_HOP
+FORMANTS = (LIMITS["formant"][0], 0.0, LIMITS["formant"][1])  # semitones: least, none, most
 
 
 class Conversion:
@@ -69,7 +71,8 @@ class Conversion:
         self.frame = sample_rate // FRAMES_PER_SECOND  # samples a content frame
         self.hop = self.frames * self.frame
         self._seed, self._lap = seed, lap
-        self._ahead = voice.encoder.delay_frames
+        self._profile = profile
+        self._ahead = self._look_ahead(voice)
         self._lead = _analysis_lead(sample_rate, voice)
         self._lag = self._least_lag(voice)
         self._wanted = voice
@@ -90,7 +93,8 @@ class Conversion:
 
         Raises `ConfigError` when the voice hears another distance ahead, or would come too late.
         """
-        if voice.encoder.delay_frames != self._ahead or self._least_lag(voice) > self._lag:
+        same = voice.whole_hops == self._voice.whole_hops
+        if not same or self._look_ahead(voice) != self._ahead or self._least_lag(voice) > self._lag:
             raise ConfigError(
                 f"Voice '{voice.card.name}' has another latency. Start a new stream to use it."
             )
@@ -106,7 +110,8 @@ class Conversion:
         self._raw = Ring(rate + 4 * self.latency)
         self._gate = Gate(self._ahead)
         self._voice = self._wanted
-        self._line = self._new_line(self._voice, 0, PitchMatch(self._voice.card.f0_median_hz))
+        match = PitchMatch(self._voice.card.f0_median_hz)
+        self._line = self._new_line(self._voice, 0, match, self.controls.formant)
         self._said = Ring(rate + 4 * self.latency)
         self._hops = 0  # converted since the start
         self._taken = 0  # samples that came in
@@ -153,10 +158,10 @@ class Conversion:
         if not len(opened):
             return
         speech = self._line.step(opened, controls)
-        wanted = self._wanted
-        if wanted is not self._voice:
+        wanted, formant = self._wanted, controls.formant
+        if wanted is not self._voice or formant != self._line.formant:
             match = self._line.match.towards(wanted.card.f0_median_hz)
-            self._voice, self._line = wanted, self._new_line(wanted, first, match)
+            self._voice, self._line = wanted, self._new_line(wanted, first, match, formant)
             speech = self._change(speech, first, self._line.step(opened, controls))
         self._said.write(speech)
 
@@ -183,13 +188,19 @@ class Conversion:
             out = out * (1.0 - dry) + raw * dry
         return out
 
-    def _new_line(self, voice: Voice, first: int, match: PitchMatch) -> Line:
+    def _look_ahead(self, voice: Voice) -> int:
+        """Content frames that must be heard beyond the one that is said."""
+        return voice.look_ahead(self._profile) + voice.synth.delay_frames
+
+    def _new_line(self, voice: Voice, first: int, match: PitchMatch, formant: float) -> Line:
         return Line(
             voice,
             self.sample_rate,
             self._heard,
             first,
-            skipped=self._lead * voice.card.sample_rate // ANALYSIS_RATE,
+            profile=self._profile,
+            formant=formant,
+            skipped=self._lead,
             seed=self._seed,
             match=match,
             lap=self._lap,
@@ -197,12 +208,11 @@ class Conversion:
 
     def _least_lag(self, voice: Voice) -> int:
         """Samples that the voice needs beyond a hop: look-ahead, alignment, resampling."""
-        rate = voice.card.sample_rate
-        seconds = (
-            self._ahead / FRAMES_PER_SECOND
-            + self._lead / ANALYSIS_RATE
-            + (Resampler(rate, self.sample_rate).lookahead + 1) / rate
+        resampling = max(
+            (Resampler(rate, self.sample_rate).lookahead + 1) / rate
+            for rate in {Stretch(formant, voice.card.hop).rate for formant in FORMANTS}
         )
+        seconds = self._ahead / FRAMES_PER_SECOND + self._lead / ANALYSIS_RATE + resampling
         return math.ceil(seconds * self.sample_rate)
 
 

@@ -5,20 +5,22 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
-from stream.audio import CONTENT_HOP, FRAMES_PER_CONTENT, Audio, gain, soft_limit
+from stream.audio import ANALYSIS_RATE, CONTENT_HOP, FRAMES_PER_CONTENT, Audio, gain, soft_limit
 from stream.controls import Controls
-from stream.excitation import Excitation
 from stream.gate import Open, edges, needed
+from stream.loudness import Loudness
+from stream.melody import Melody
+from stream.models.content import Hearing
+from stream.models.synth import Speaker, Speech
 from stream.models.voice import Voice
-from stream.noise import frame_noise
-from stream.pitch import PitchMatch, coarse, shift
+from stream.pitch import PitchMatch
+from stream.profiles import Profile
 from stream.resample import Resampler
 from stream.ring import Ring
+from stream.stretch import Index, Stretch
 
 Lap = Callable[[str], AbstractContextManager[None]]
 """Called with a stage's name, times what runs inside; `stream.timing` has one."""
-
-WARM_FRAMES = 10  # content frames heard before speech starts, so that the encoder has a past
 
 
 def no_lap(_stage: str) -> AbstractContextManager[None]:
@@ -30,15 +32,20 @@ class Line:
     """Converts content frame after content frame with one voice.
 
     voice     what to speak with
+    profile   how far it hears around a frame
+    formant   semitones by which the voice's resonances move
     rate      Hz of the sound that comes out
     heard     16 kHz audio on the stream's own clock; content frame `t` is [320 t, 320 t + 320)
     first     the first content frame to convert; the output's sample 0 is that frame's start
     match     follows the speaker's pitch
-    skipped   samples at the voice's rate by which `heard` lags behind the stream's clock
+    skipped   samples at 16 kHz by which `heard` lags behind the stream's clock
 
-    Laws: the sound is the same however the frames are grouped into calls; frames that the gate
-    closes are exact zeros and cost no inference. Every stretch of speech starts from the same
-    memory, whatever came before it.
+    Laws: frames that the gate closes are exact zeros and cost no inference. Every stretch of
+    speech starts from the same memory, whatever came before it. With a voice that takes any cut,
+    the sound is the same however the frames are grouped into calls.
+
+    Two clocks run here: frames heard, and frames said, of which a formant shift makes more or
+    fewer (`Stretch`). Without one they are the same.
     """
 
     def __init__(
@@ -48,95 +55,143 @@ class Line:
         heard: Ring,
         first: int,
         *,
+        profile: Profile,
+        formant: float,
         skipped: int,
         seed: int,
         match: PitchMatch,
         lap: Lap = no_lap,
     ) -> None:
         self._voice, self._heard, self._lap = voice, heard, lap
-        self._seed = seed
-        self._next = first
-        self._skip = skipped
-        self._ahead = voice.encoder.delay_frames
+        self._seed, self._profile = seed, profile
+        self._origin = self._next = first
+        self._stretch = Stretch(formant, voice.card.hop)
         self._frame = FRAMES_PER_CONTENT * voice.card.hop  # voice samples a content frame
+        self._skip = round(skipped * self._stretch.rate / ANALYSIS_RATE)
         self._open = False  # the gate at the last frame
         self._awake = False  # whether the last frame was inferred
-        self._content = voice.encoder.quiet
-        self._memory = voice.synth.initial_state()
-        self._excitation = Excitation(voice.card.sample_rate, voice.card.hop, seed)
-        self.match = match
-        self._to_rate = Resampler(voice.card.sample_rate, rate)
+        self._hearing: Hearing | None = None
+        self._speech: Speech | None = None
+        self._loudness = Loudness()
+        self._melody = Melody(match, gaps=voice.card.unvoiced == "interpolated")
+        self._to_rate = Resampler(self._stretch.rate, rate)
+
+    @property
+    def formant(self) -> float:
+        """Semitones by which the voice's resonances are moved."""
+        return self._stretch.semitones
+
+    @property
+    def match(self) -> PitchMatch:
+        """What follows the speaker's pitch."""
+        return self._melody.match
 
     def step(self, opened: Open, controls: Controls) -> Audio:
         """Convert the next `len(opened)` content frames; returns what is ready, at `rate`."""
         awake = needed(opened, self._open)
-        speech = np.zeros(len(opened) * self._frame, np.float32)
+        if self._voice.whole_hops:
+            awake[:] = awake.any()
+        begin = self._said(self._next)
+        speech = np.zeros((self._said(self._next + len(opened)) - begin, self._frame), np.float32)
         for start, stop in runs(awake):
             if start > 0 or not self._awake:
-                self._begin()
-            speech[start * self._frame : stop * self._frame] = self._speak(
-                self._next + start, stop - start, controls
-            )
-        speech *= edges(opened, self._open, self._frame, self._frame // 2)
+                self._hearing = self._speech = None
+            sound = self._speak(self._next + start, stop - start, controls)
+            at = self._said(self._next + start) - begin
+            speech[at : at + len(sound)] = sound
+        origins = self._heard_at(begin, begin + len(speech)) - self._next
+        out = self._faded(speech, opened, np.maximum(origins, 0))
         self._open, self._awake = bool(opened[-1]), bool(awake[-1])
         self._next += len(opened)
         with self._lap("output"):
-            speech = soft_limit(speech * np.float32(gain(controls.output_gain_db)))
-            cut = min(self._skip, len(speech))
+            out = soft_limit(out * np.float32(gain(controls.output_gain_db)))
+            cut = min(self._skip, len(out))
             self._skip -= cut
-            return self._to_rate.step(speech[cut:])
+            return self._to_rate.step(out[cut:])
 
-    def _begin(self) -> None:
-        self._awake = False
-        self._memory = self._voice.synth.initial_state()
-        self._excitation.reset()
+    def _said(self, frame: int) -> int:
+        """How many content frames were said when `frame` begins."""
+        return self._stretch.count(frame - self._origin)
+
+    def _heard_at(self, first: int, until: int) -> Index:
+        """The content frames heard when those said from `first` to `until` - 1 begin."""
+        return self._origin + self._stretch.heard(first, until)
+
+    def _faded(self, speech: Audio, opened: Open, origins: Index) -> Audio:
+        """The frames said, [n, samples] -> [n * samples], with the gate's edges."""
+        before = self._open
+        gates = edges(opened[origins], before, self._frame, self._frame // 2)
+        return speech.reshape(-1) * gates
 
     def _speak(self, first: int, n: int, controls: Controls) -> Audio:
-        """[n] content frames from `first` on -> [n * frame] samples at the voice's rate."""
-        voice = self._voice
+        """[n] content frames heard from `first` on -> [frames said, samples]."""
+        voice, begins = self._voice, self._hearing is None
+        late = voice.synth.delay_frames
+        since = first if begins else first + late
+        until = first + n + late
         with self._lap("content"):
-            plain = self._features(first, n)
-        self._awake = True
+            plain = self._features(since, until)
         with self._lap("f0"):
-            f0 = self._f0(first, n, controls)
+            sung, voiced = self._f0(since, until, controls)
+        ahead = len(plain) - (until - since)  # content frames that are provisional
+        lead = 0 if begins else late
+        begin, end = self._said(first), self._said(first + n)
+        picked = self._heard_at(begin + lead, self._said(until + ahead)) - since
+        picked = np.clip(picked, 0, len(plain) - 1)
         with self._lap("index"):
-            features = self._retrieve(plain, f0, controls)
-        with self._lap("source"):
-            at = first * FRAMES_PER_CONTENT
-            source = self._excitation.step(f0, at)
-            noise = frame_noise(self._seed, at, len(f0), voice.synth.latent)
+            features = self._retrieve(plain[picked], voiced.reshape(-1, 2)[picked], controls)
         with self._lap("synth"):
-            speech, self._memory = voice.synth.step(
-                self._memory,
-                features,
-                coarse(f0),
-                noise * np.float32(voice.card.noise_scale),
-                source,
-                min(controls.speaker, len(voice.card.speakers) - 1),
-            )
-        return speech
+            sound = self._say(features, self._stretched(sung, begin + lead, since, len(picked)),
+                              end + late - begin - lead, begin + lead, controls)  # fmt: skip
+        sound = sound.reshape(-1, self._frame)
+        if begins:
+            sound = sound[late:]
+        heard = self._heard_at(begin, end)
+        return self._loudness.step(self._levels(heard), sound, controls.loudness)
 
-    def _features(self, first: int, n: int) -> Audio:
-        """[n, dim]; starts anew from silence when a stretch of speech begins."""
-        until = first + n + self._ahead
-        if self._awake:
-            since = first + self._ahead
-        else:
-            since, self._content = max(0, first - WARM_FRAMES), self._voice.encoder.quiet
-        audio = self._heard.read(since * CONTENT_HOP, until * CONTENT_HOP)
-        features, self._content = self._voice.encoder.step(self._content, audio)
-        return features[-n:]
+    def _features(self, since: int, until: int) -> Audio:
+        """[n + p, dim] of the content frames since .. until - 1 and of provisional ones."""
+        voice, ahead = self._voice, self._voice.look_ahead(self._profile)
+        if self._hearing is None:
+            self._hearing = voice.encoder.open(ahead, self._profile.context)
+            past = max(0, since - self._hearing.warm)
+            self._hearing.hear(self._listen(past, since + ahead))
+        return self._hearing.step(self._listen(since + ahead, until + ahead))
 
-    def _f0(self, first: int, n: int, controls: Controls) -> Audio:
-        """[2 n] Hz at 100 frames/s, 0 where unvoiced, moved to where the voice shall sing."""
+    def _listen(self, since: int, until: int) -> Audio:
+        return self._heard.read(since * CONTENT_HOP, until * CONTENT_HOP)
+
+    def _f0(self, since: int, until: int, controls: Controls) -> tuple[Audio, Open]:
+        """The pitch to sing [2 (n + p)] at 100 frames/s and where it is voiced."""
+        delay, n = self._voice.look_ahead(self._profile), until - since
         detector = self._voice.detectors[controls.f0_methods[0]]
-        end = (first + n + self._ahead) * CONTENT_HOP
-        window = self._heard.read(end - detector.window(n, self._ahead), end)
-        f0 = detector(window, n, self._ahead)[: FRAMES_PER_CONTENT * n]
-        offset = self.match.step(f0)
-        return shift(f0, controls.pitch + offset if controls.auto_pitch else controls.pitch)
+        end = (until + delay) * CONTENT_HOP
+        f0 = detector(self._heard.read(end - detector.window(n, delay), end), n, delay)
+        if not self._voice.encoder.whole_hops:
+            f0 = f0[: FRAMES_PER_CONTENT * n]  # nothing is said of what is ahead
+        return self._melody.step(f0, len(f0) - FRAMES_PER_CONTENT * n, controls)
 
-    def _retrieve(self, plain: Audio, f0: Audio, controls: Controls) -> Audio:
+    def _stretched(self, f0: Audio, said: int, since: int, count: int) -> Audio:
+        """The pitch of every 10 ms frame said: as much lower as it will be played faster."""
+        pairs = FRAMES_PER_CONTENT
+        at = self._stretch.heard(pairs * said, pairs * (said + count))
+        at = np.clip(at - pairs * (since - self._origin), 0, len(f0) - 1)
+        return (f0[at] / self._stretch.factor).astype(np.float32)
+
+    def _say(self, features: Audio, f0: Audio, n: int, said: int, controls: Controls) -> Audio:
+        """The sound of the first `n` content frames of those given."""
+        if self._speech is None:
+            self._speech = self._voice.synth.open(self._seed, self._profile.context)
+            self._loudness = Loudness()
+        if n == 0:
+            return np.zeros(0, np.float32)
+        last = len(self._voice.card.speakers) - 1
+        who = Speaker(min(controls.speaker, last), min(controls.speaker_b, last), controls.morph)
+        ahead = len(features) - FRAMES_PER_CONTENT * n
+        first_frame = FRAMES_PER_CONTENT * (self._origin + said)
+        return self._speech.step(features, f0, ahead, first_frame, who)
+
+    def _retrieve(self, plain: Audio, voiced: Open, controls: Controls) -> Audio:
         """[2 n, dim] at 100 frames/s: features drawn towards the index, less so where unvoiced."""
         repeat = FRAMES_PER_CONTENT
         if self._voice.index is None or controls.index_rate == 0.0:
@@ -144,8 +199,15 @@ class Line:
         drawn = np.repeat(self._voice.index.blend(plain, controls.index_rate), repeat, axis=0)
         if controls.protect >= 0.5:
             return drawn
-        keep = np.where(f0 > 0.0, 1.0, controls.protect)[:, np.newaxis].astype(np.float32)
+        keep = np.where(voiced.reshape(-1, 1), 1.0, controls.protect).astype(np.float32)
         return drawn * keep + np.repeat(plain, repeat, axis=0) * (1.0 - keep)
+
+    def _levels(self, frames: Index) -> Audio:
+        """What was heard in each of `frames`, [n, samples]."""
+        if not len(frames):
+            return np.zeros((0, CONTENT_HOP), np.float32)
+        first = int(frames[0])
+        return self._listen(first, int(frames[-1]) + 1).reshape(-1, CONTENT_HOP)[frames - first]
 
 
 def runs(flags: Open) -> Iterator[tuple[int, int]]:

@@ -53,10 +53,10 @@ class PitchMatch:
     and is the same however the content frames are cut into calls.
     """
 
-    def __init__(self, target_hz: float) -> None:
-        if not target_hz > 0.0:
+    def __init__(self, target_hz: float | None) -> None:
+        if target_hz is not None and not target_hz > 0.0:
             raise ValueError(f"target_hz must be positive, got {target_hz}")
-        self._target = float(12.0 * np.log2(target_hz))
+        self._target = None if target_hz is None else float(12.0 * np.log2(target_hz))
         self._heard = np.zeros(MEMORY)
         self.reset()
 
@@ -74,7 +74,7 @@ class PitchMatch:
             out[i] = self._offset
         return out.reshape(-1)
 
-    def towards(self, target_hz: float) -> "PitchMatch":
+    def towards(self, target_hz: float | None) -> "PitchMatch":
         """The same speaker, on the way to another voice: at its pitch from the first frame on."""
         other = PitchMatch(target_hz)
         other._heard, other._count = self._heard.copy(), self._count
@@ -97,7 +97,9 @@ class PitchMatch:
             self._offset += min(max(wanted - self._offset, -most), most)
 
     def _wanted(self) -> float:
-        """Semitones from the median of what was heard to the target."""
+        """Semitones from the median of what was heard to the target; 0 when there is none."""
+        if self._target is None:
+            return 0.0
         known = self._heard[: min(self._count, MEMORY)]
         median = float(np.partition(known, len(known) // 2)[len(known) // 2])
         return min(max(self._target - median, -MAX_OFFSET), MAX_OFFSET)

@@ -1,20 +1,29 @@
-"""Profiles: one dial from which hop and latency follow."""
+"""Profiles: one dial from which hop, look-ahead and context follow."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, get_args
 
 from stream.audio import CONTENT_HOP
 
 ProfileName = Literal["low", "balanced", "quality", "relaxed"]
 ProfileChoice = Literal["auto", "low", "balanced", "quality", "relaxed"]
+CHOICES: tuple[ProfileChoice, ...] = get_args(ProfileChoice)
 
 
 @dataclass(frozen=True)
 class Profile:
-    """How much sound one inference step takes. Longer hops cost less compute and more latency."""
+    """How much sound one inference step takes, and how much it hears around it.
+
+    Longer hops cost less compute and more latency. Look-ahead and context are for voices whose
+    encoder hears a window; the starter's has its own memory, and a look-ahead of its own.
+    """
 
     name: ProfileName
     content_frames: int  # of 20 ms
+    look_ahead: int = 0  # content frames heard beyond those that are said
+    context: int = 0  # content frames of the past that the encoder hears again
 
     @property
     def hop_ms(self) -> int:
@@ -22,10 +31,29 @@ class Profile:
         return self.content_frames * CONTENT_HOP // 16
 
 
-PROFILES: dict[ProfileName, Profile] = {
-    "low": Profile("low", 1),
-    "balanced": Profile("balanced", 2),
-    "quality": Profile("quality", 5),
-    "relaxed": Profile("relaxed", 10),
-}
-CHOICES: tuple[ProfileChoice, ...] = get_args(ProfileChoice)
+Profiles = Mapping[ProfileName, Profile]
+
+
+def _named(*profiles: Profile) -> Profiles:
+    return MappingProxyType({profile.name: profile for profile in profiles})
+
+
+STEADY = _named(
+    Profile("low", 1),
+    Profile("balanced", 2),
+    Profile("quality", 5),
+    Profile("relaxed", 10),
+)
+"""For voices that carry their memory along: every hop costs about the same a frame."""
+
+WINDOWED = _named(
+    Profile("low", 2, look_ahead=2, context=24),
+    Profile("balanced", 5, look_ahead=3, context=30),
+    Profile("quality", 8, look_ahead=3, context=40),
+    Profile("relaxed", 16, look_ahead=3, context=60),
+)
+"""For voices whose encoder hears a window anew with every hop: short ones are dear."""
+
+FILE_STEADY = Profile("relaxed", 10)  # longer hops save no more time
+FILE_WINDOWED = Profile("relaxed", 75, look_ahead=12, context=75)
+"""For files, where latency does not matter."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from stream.controls import Controls
 from stream.models.voice import Voice
-from stream.profiles import PROFILES, Profile
+from stream.profiles import Profile
 from stream.timing import measure
 
 SECONDS = 0.4  # of audio measured per profile
@@ -22,7 +22,7 @@ class Choice:
 def choose(voice: Voice, *, controls: Controls | None = None) -> Choice:
     """Measure `voice` here, about a second, and take the first profile that leaves room."""
     seen: list[str] = []
-    profiles = list(PROFILES.values())
+    profiles = list(voice.profiles.values())
     for profile in profiles:
         report = measure(voice, profile, SECONDS, controls=controls or Controls())
         part = report.whole.p99 / profile.hop_ms

@@ -39,7 +39,7 @@ from stream.controls import Controls
 from stream.engine import Conversion
 from stream.files import SoundFile
 from stream.models.store import STARTER, Store
-from stream.profiles import PROFILES
+from stream.profiles import STEADY
 
 pytestmark = pytest.mark.slow
 
@@ -95,7 +95,7 @@ def joined(frames: list[AudioFrame]) -> Audio:
 
 def expected(speech: Audio, start: Start) -> Audio:
     """The conversion of `speech` without a server."""
-    profile = PROFILES["low" if start.profile == "auto" else start.profile]
+    profile = STEADY["low" if start.profile == "auto" else start.profile]
     controls = Controls(**start.controls.model_dump(exclude_none=True))
     voice = Store().load(STARTER)
     conversion = Conversion(voice, start.sample_rate, profile=profile, controls=controls)
@@ -148,7 +148,7 @@ def test_controls_voice_and_figures_on_a_live_stream() -> None:
         await server.start()
         running = await server.warm()
         assert isinstance(running, Running)
-        assert list(running.latencies) == list(PROFILES)
+        assert list(running.latencies) == list(STEADY)
         assert running.latencies["low"] < running.latencies["quality"]
         try:
             async with dialled(server.url) as link:

@@ -11,7 +11,7 @@ from stream.errors import AudioError, ConfigError
 from stream.files import SoundFile
 from stream.models.store import Store
 from stream.models.voice import Voice
-from stream.profiles import PROFILES
+from stream.profiles import STEADY
 
 SPEECH = Path(__file__).parents[1] / "speech" / "sense-and-sensibility-0880.wav"
 
@@ -37,7 +37,7 @@ def test_the_result_is_as_long_and_is_what_the_live_engine_says(
     sound, spoken = SoundFile(short).read(), SoundFile(out).read()
     assert len(spoken) == len(sound) == 52_801
     assert summary.seconds == pytest.approx(1.1, abs=1e-3)
-    conversion = Conversion(starter, 48_000, profile=PROFILES["low"])
+    conversion = Conversion(starter, 48_000, profile=STEADY["low"])
     live = np.concatenate([conversion.step(sound), conversion.flush()])
     assert np.max(np.abs(live)) > 0.01
     np.testing.assert_allclose(spoken, live, atol=1e-3 * float(np.max(np.abs(live))) + 2**-15)

@@ -14,7 +14,7 @@ from stream.controls import Controls
 from stream.engine import Conversion
 from stream.models.store import Store
 from stream.models.voice import Voice
-from stream.profiles import PROFILES, ProfileName
+from stream.profiles import STEADY, ProfileName
 from stream.timing import Report, hum, measure
 
 pytestmark = pytest.mark.perf
@@ -28,7 +28,7 @@ def starter(tmp_path_factory: pytest.TempPathFactory) -> Voice:
 
 
 def tries(voice: Voice, profile: ProfileName, seconds: float = 3.0) -> list[Report]:
-    return [measure(voice, PROFILES[profile], seconds, controls=Controls()) for _ in range(TRIES)]
+    return [measure(voice, STEADY[profile], seconds, controls=Controls()) for _ in range(TRIES)]
 
 
 def best(voice: Voice, profile: ProfileName, seconds: float) -> Report:
@@ -46,7 +46,7 @@ def test_compute_stays_below_its_part_of_the_audio(
 
 
 def test_longer_hops_cost_less(starter: Voice) -> None:
-    low, balanced, quality = (best(starter, name, 2.0).rtf for name in PROFILES)
+    low, balanced, quality = (best(starter, name, 2.0).rtf for name in STEADY)
     assert quality < balanced < low
 
 
@@ -54,7 +54,7 @@ def test_a_closed_gate_costs_next_to_nothing(starter: Voice) -> None:
     loud = best(starter, "low", 2.0)
     shut = min(
         (
-            measure(starter, PROFILES["low"], 2.0, controls=Controls(gate_db=0.0))
+            measure(starter, STEADY["low"], 2.0, controls=Controls(gate_db=0.0))
             for _ in range(TRIES)
         ),
         key=lambda report: report.rtf,
@@ -67,7 +67,7 @@ def test_four_streams_fit_on_two_cores(starter: Voice) -> None:
     seconds = 4
 
     def play(seed: int) -> None:
-        conversion = Conversion(starter, 48_000, profile=PROFILES["balanced"], seed=seed)
+        conversion = Conversion(starter, 48_000, profile=STEADY["balanced"], seed=seed)
         for block in hum(seconds * 48_000, 48_000).reshape(-1, conversion.hop):
             conversion.step(block)
 

@@ -30,7 +30,7 @@ from stream.audio import Audio
 from stream.engine import Conversion
 from stream.models.store import Store
 from stream.models.voice import Voice
-from stream.profiles import PROFILES
+from stream.profiles import STEADY
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ def through_engine(voice: Voice) -> Convert:
     """Convert a clip at 16 kHz as a live stream of the `balanced` profile."""
 
     def convert(clip: Audio) -> Audio:
-        stream = Conversion(voice, RATE, profile=PROFILES["balanced"])
+        stream = Conversion(voice, RATE, profile=STEADY["balanced"])
         return np.concatenate([stream.step(clip), stream.flush()])
 
     return convert
