@@ -30,6 +30,12 @@ class IndexFacts:
     rows: int
 
 
+def is_index(path: Path) -> bool:
+    """Whether the file begins as faiss's indices do."""
+    with path.open("rb") as file:
+        return file.read(4) in (*FLAT, LISTS)
+
+
 def inspect_index(path: Path) -> IndexFacts:
     """What the index in the file is; raises `BadCheckpoint` for one that cannot be used.
 

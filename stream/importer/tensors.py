@@ -32,7 +32,7 @@ OLD_MAGIC: Final = 0x1950A86A20F9469CFC6C  # what torch wrote first before 1.6
 OLD_PROTOCOL: Final = 1001
 MOST_MEMBERS = 50_000
 MOST_HEADER = 16 << 20  # bytes of a safetensors header or of a pickle inside a zip
-MOST_NODES = 1_000_000  # of the tree that a pickle describes
+MOST_NODES = 200_000  # of the tree that a pickle describes
 MOST_DEPTH = 32
 SAFE_TYPES: Mapping[str, str] = {
     **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": BFLOAT16, "BOOL": "?"},
@@ -90,6 +90,11 @@ def _reader(head: bytes, path: Path) -> Callable[[BinaryIO, Path, tuple[str, ...
     raise BadCheckpoint(path, f"{_what(head)}, not a file of weights (.pth, .safetensors).")
 
 
+def is_onnx(head: bytes) -> bool:
+    """Whether a file that begins so seems to be an ONNX model: field 1, a small version number."""
+    return len(head) > 1 and head[0] == 0x08 and 3 <= head[1] < 32
+
+
 def _what(head: bytes) -> str:
     """What a file that is no checkpoint seems to be."""
     text = head.lstrip().lower()
@@ -103,9 +108,7 @@ def _what(head: bytes) -> str:
         return "it is a sound file"
     if head.startswith((b"Rar!", b"7z\xbc\xaf")):
         return "it is a RAR or 7z archive: unpack it first"
-    if head.startswith(
-        (b"\x08\x03", b"\x08\x04", b"\x08\x05", b"\x08\x06", b"\x08\x07", b"\x08\x08")
-    ):
+    if is_onnx(head):
         return "it is an ONNX model"
     if head.startswith((b"IxF", b"IxM", b"IHN", b"IwF")):
         return "it is a faiss index: give it with --index"
