@@ -21,27 +21,17 @@ from server.auth import guard
 from server.call import Backend, Call
 from server.config import ServerConfig
 from server.failures import GOING_AWAY, TRY_LATER, Refused
+from server.pages import add_pages, assets
 from server.protocol import PATH, SUBPROTOCOL, VERSION, Encoding, ProfileName, Rate
 from server.session import PARTING_S, Session, attempt
 from stream.errors import ConfigError, VoiceNotFound
 
 log = logging.getLogger("timbral.server")
 
-WEB = Path(__file__).parent.parent / "clients" / "web"
-ASSETS = {"/": "index.html", "/page.js": "page.js", "/page.css": "page.css"}
-OPEN_PATHS = frozenset({*ASSETS, "/healthz", "/readyz", PATH})
+PAGES = assets()
+OPEN_PATHS = frozenset({*PAGES, "/healthz", "/readyz", PATH})
 SEND_BUFFER = 128 * 1024  # bytes the kernel may hold for a slow reader: about a second of audio
 RECEIVE_MOST = 1024 * 1024  # bytes; between the protocol's limit and this, the error is typed
-PAGE_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-        "media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
 
 
 @dataclass(frozen=True)
@@ -161,8 +151,7 @@ class Server:
         app.router.add_get("/v1/info", self._info)
         app.router.add_get("/v1/voices", self._list_voices)
         app.router.add_get("/v1/voices/{name}/preview.wav", self._preview)
-        for path in ASSETS:
-            app.router.add_get(path, self._page)
+        add_pages(app, PAGES)
         return app
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
@@ -258,9 +247,6 @@ class Server:
         if path is None:
             raise web.HTTPNotFound(text=f"Voice '{name}' has no preview.\n")
         return web.FileResponse(path, headers={"Content-Type": "audio/wav"})
-
-    async def _page(self, request: web.Request) -> web.StreamResponse:
-        return web.FileResponse(WEB / ASSETS[request.path], headers=PAGE_HEADERS)
 
     async def _load(self, work: Callable[[Voices], Any]) -> Any:
         if not self.ready:

@@ -39,8 +39,10 @@ def test_the_pages_and_the_health() -> None:
             assert (await _get(f"{server.url}/v1/voices/eve/preview.wav"))[0] == 404
             assert (await _get(f"{server.url}/v1/voices/..%2Feve/preview.wav"))[0] == 404
             assert (await _get(f"{server.url}/secret"))[0] == 404
-            for path in ("/", "/page.js", "/page.css"):
+            for path in ("/", "/web/main.js", "/web/page.css", "/web/capture.worklet.js"):
                 assert (await _get(server.url + path))[0] == 200
+            for path in ("/web/", "/web/secret.js", "/web/../../timbral.py", "/index.html"):
+                assert (await _get(server.url + path))[0] == 404
 
     asyncio.run(main())
 
@@ -50,8 +52,14 @@ def test_the_page_may_load_nothing_from_elsewhere() -> None:
         async with serving() as server, aiohttp.ClientSession() as http:
             async with http.get(server.url) as answer:
                 text, policy = await answer.text(), answer.headers["Content-Security-Policy"]
+                assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+                assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
             assert "default-src 'none'" in policy
             assert "unsafe" not in policy
+            assert {"worker-src 'self'", "connect-src 'self'"} <= set(policy.split("; "))
+            async with http.get(f"{server.url}/web/link.worker.js") as answer:
+                assert answer.content_type == "text/javascript"
+                assert answer.headers["Content-Security-Policy"] == policy
             assert "://" not in text.replace("http://www.w3.org", "")
             assert "<script>" not in text
             assert "style=" not in text

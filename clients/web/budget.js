@@ -1,0 +1,53 @@
+// Where the time goes between a microphone and the ear.
+
+const sum = (parts) => parts.reduce((total, part) => total + part.ms, 0);
+
+/**
+ * The latency as parts in milliseconds, and their total.
+ *
+ * rate      Hz
+ * chunk     samples that the page sends at once
+ * ready     the server's answer to `start`
+ * stats     the server's latest figures, or null
+ * trip      the median time to the server and back in ms, or null
+ * buffer    the delay of the jitter buffer in ms
+ * measured  from the capturing to the playing worklet in samples, or null before sound came back
+ * input     what the microphone's driver says of itself in seconds
+ * output    the same of the loudspeaker's
+ *
+ * Whatever of `measured` no part explains counts as network: it is what the way there and back,
+ * and the waiting on either side, took.
+ */
+export function budget({ rate, chunk, ready, stats, trip, buffer, measured, input, output }) {
+  const ms = (samples) => (1000 * samples) / rate;
+  const inside = [
+    {
+      id: "engine",
+      label: "Engine",
+      ms: ms(ready.latency_samples),
+      hint: "hearing ahead, by design",
+    },
+    { id: "compute", label: "Compute", ms: stats?.compute_ms.p50 ?? 0, hint: "median of a step" },
+    { id: "queue", label: "Queue", ms: stats?.queue_ms ?? 0, hint: "waiting in the server" },
+    { id: "buffer", label: "Buffer", ms: buffer, hint: "evens out the arrival" },
+  ];
+  const [engine, compute, queue, waiting] = inside;
+  const rest = measured === null ? (trip ?? 0) : ms(measured) - ms(chunk) - sum(inside);
+  // less than nothing is left when steps were quicker than the median
+  let over = Math.max(0, -rest);
+  for (const part of [compute, queue, waiting]) {
+    const taken = Math.min(part.ms, over);
+    part.ms -= taken;
+    over -= taken;
+  }
+  const parts = [
+    { id: "input", label: "Microphone", ms: 1000 * input + ms(chunk), hint: "device and chunk" },
+    { id: "network", label: "Network", ms: Math.max(0, rest), hint: "there and back" },
+    queue,
+    engine,
+    compute,
+    waiting,
+    { id: "output", label: "Output", ms: 1000 * output, hint: "as the device tells" },
+  ];
+  return { parts, total: sum(parts) };
+}
