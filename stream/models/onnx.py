@@ -89,6 +89,13 @@ class OnnxModel:
         """One call of a graph without memory."""
         return self.step((), **inputs)[0]
 
+    def probe(self, **inputs: Array) -> dict[str, Array]:
+        """One call of a graph that nobody has run yet; raises `ModelMismatch` where it fails."""
+        try:
+            return self(**inputs)
+        except Exception as error:  # ONNX Runtime raises a class of its own for every cause
+            raise ModelMismatch(self._path, f"ONNX Runtime cannot run it ({error})") from error
+
     def _check(self, kind: str, expected: Mapping[str, Shape], found: Mapping[str, Any]) -> None:
         if set(found) != set(expected):
             why = f"expected {kind}s {sorted(expected)}, found {sorted(found)}"

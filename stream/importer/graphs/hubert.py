@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto
 
 from stream.audio import CONTENT_HOP
 from stream.importer.graphs.builder import Graph
@@ -24,7 +25,23 @@ Weights = Mapping[str, Array]
 FRONT_END = "feature_extractor.conv_layers"
 POSITIONS = "encoder.pos_conv_embed.conv"
 PROJECTION = "final_proj"
+EIGHT_BIT = 127  # the largest number of 8 bits, with a sign
 FIRST_HOP = CONTENT_HOP // NORMED  # samples between two outputs of the first convolution
+
+
+class EightBitGraph(Graph):
+    """A graph whose linear layers multiply numbers of 8 bits."""
+
+    def linear(self, value: str, weight: Array, bias: Array | None = None) -> str:
+        """[..., n] @ weight.T + bias, the weight rounded to 255 steps in each of its rows."""
+        largest = np.abs(weight).max(axis=1)
+        scale = (np.where(largest > 0.0, largest, 1.0) / EIGHT_BIT).astype(np.float32)
+        whole = np.rint(weight / scale[:, np.newaxis]).astype(np.int8)
+        rows, step, zero = self.nodes("DynamicQuantizeLinear", 3, value)
+        product = self.node("MatMulInteger", rows, self.constant(whole.T), zero)
+        gain = self.mul(step, self.constant(scale))
+        product = self.mul(self.node("Cast", product, to=TensorProto.FLOAT), gain)
+        return product if bias is None else self.add(product, self.constant(bias))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +67,12 @@ class HubertShape:
     dim: int = 768
 
 
-def write(shape: HubertShape, weights: Weights, folder: Path) -> list[str]:
-    """Write both graphs into `folder`; returns their names."""
+def write(
+    shape: HubertShape, weights: Weights, folder: Path, *, eight_bit: bool = False
+) -> list[str]:
+    """Write both graphs into `folder`; returns their names. `eight_bit` is said at `body`."""
     front(shape, weights).save(folder / FRONT)
-    body(shape, weights).save(folder / BODY)
+    body(shape, weights, eight_bit=eight_bit).save(folder / BODY)
     return [FRONT, BODY]
 
 
@@ -104,7 +123,7 @@ def _statistics(
     ]
     sums = graph.transpose(graph.concat(*parts, axis=2), 1, 2, 0)  # [k, 2, channels]
     total = graph.add(past, graph.node("ReduceSum", sums, graph.integers(0), keepdims=1))
-    time = graph.node("Cast", graph.node("Shape", own, start=3, end=4), to=1)
+    time = graph.node("Cast", graph.node("Shape", own, start=3, end=4), to=TensorProto.FLOAT)
     means = graph.node("Div", total, graph.add(count, time))
     mean, power = (graph.slice(means, i, i + 1, axis=1) for i in range(2))
     variance = graph.node("Sub", power, graph.mul(mean, mean))
@@ -117,7 +136,7 @@ def _statistics(
     return graph.reshape(gain, *down), graph.reshape(offset, *down), sums
 
 
-def body(shape: HubertShape, weights: Weights) -> Graph:
+def body(shape: HubertShape, weights: Weights, *, eight_bit: bool = False) -> Graph:
     """The transformer over a window of frames; only the newest ones come out.
 
     past      [c, width] frames that are heard
@@ -125,8 +144,10 @@ def body(shape: HubertShape, weights: Weights) -> Graph:
     features  [r, dim]
 
     Its last layer is computed for `new` alone, and later layers than the wanted one are left out.
+    eight_bit: the layers' matrices are kept in 8 bits, a scale a column, and what they are
+    multiplied with is rounded to 8 bits as well, with one scale for all rows of a call.
     """
-    graph = Graph("hubert_body")
+    graph = EightBitGraph("hubert_body") if eight_bit else Graph("hubert_body")
     past = graph.input("past", ("c", shape.width))
     new = graph.input("new", ("r", shape.width))
     x = graph.concat(past, new, axis=0)
