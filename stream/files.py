@@ -86,8 +86,10 @@ class SoundFile:
 
 
 @contextmanager
-def writing(path: Path, rate: int, source: Path) -> Generator[soundfile.SoundFile, None, None]:
-    """A mono file to write; its suffix says the format. It appears whole at the end, or not at all.
+def writing(
+    path: Path, rate: int, source: Path | None = None, *, channels: int = 1
+) -> Generator[soundfile.SoundFile, None, None]:
+    """A file to write; its suffix says the format. It appears whole at the end, or not at all.
 
     Until then it grows beside its place under another name, which vanishes when an error comes.
     `source`, the file it is made from, is never replaced. Raises `ConfigError` and `AudioError`.
@@ -97,12 +99,12 @@ def writing(path: Path, rate: int, source: Path) -> Generator[soundfile.SoundFil
         raise ConfigError(f"{path} must end in one of {', '.join(SUBTYPES)}.")
     if not path.parent.is_dir():
         raise ConfigError(f"There is no folder {path.parent} to write {path.name} to.")
-    if path.exists() and source.exists() and path.samefile(source):
+    if source and path.exists() and source.exists() and path.samefile(source):
         raise ConfigError(f"{path} is the file to read. Give the result another name.")
     beside = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
     try:
         with soundfile.SoundFile(
-            beside, "w", rate, 1, subtype, format=path.suffix[1:].upper()
+            beside, "w", rate, channels, subtype, format=path.suffix[1:].upper()
         ) as file:
             yield file
         os.replace(beside, path)
