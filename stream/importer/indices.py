@@ -77,7 +77,9 @@ class _Look:
             shown = kind.decode("latin-1") if kind.isalnum() else "something else"
             raise ValueError(f"of the kind {shown}, not IVF-Flat or Flat")
         dim, rows = self._header()
-        lists, _ = self._unpack("<QQ")  # and how many of them a search looks at
+        lists, searched = self._unpack("<QQ")
+        if not searched:
+            raise ValueError("a search looks at none of its lists")
         if self._take(4) not in FLAT or lists > MOST_LISTS or self._flat() != (dim, lists):
             raise ValueError("its lists do not fit their centres")
         if self._unpack("<b")[0] == 2:
@@ -95,8 +97,8 @@ class _Look:
 
     def _header(self) -> tuple[int, int]:
         """(columns, rows)."""
-        dim, rows, _, _, trained, metric = self._unpack("<iqqq?i")
-        if not 1 <= dim <= 4096 or not 0 <= rows <= self.left // FLOAT or not trained:
+        dim, rows, _, _, trained, metric = self._unpack("<iqqqBi")
+        if not 1 <= dim <= 4096 or not 0 <= rows <= self.left // FLOAT or trained != 1:
             raise ValueError("its header makes no sense")
         if metric != 1:
             raise ValueError("it does not measure Euclidean distance")

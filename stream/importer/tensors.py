@@ -83,10 +83,10 @@ def read_tensors(path: Path, *, inert: Sequence[str] = ()) -> TensorFile:
 def _reader(head: bytes, path: Path) -> Callable[[BinaryIO, Path, tuple[str, ...]], TensorFile]:
     if head.startswith(ZIP):
         return _read_zip
+    if head[8:9] == b"{" and (head[7] == 0 or not head.startswith(PICKLE)):
+        return _read_safetensors  # a length may begin like a pickle, which never has 0 there
     if head.startswith(PICKLE):
         return _read_old
-    if len(head) > 9 and head[8:9] == b"{":
-        return _read_safetensors
     raise BadCheckpoint(path, f"{_what(head)}, not a file of weights (.pth, .safetensors).")
 
 

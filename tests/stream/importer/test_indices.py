@@ -83,14 +83,14 @@ with tempfile.TemporaryDirectory() as made:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.sampled_from(ORIGINALS),
+    st.sampled_from(range(2)),
     st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4),
     st.one_of(st.none(), st.floats(0.0, 1.0)),
 )
 def test_whatever_passes_is_read_by_faiss(
-    original: bytes, changes: list[tuple[int, int]], cut: float | None
+    original: int, changes: list[tuple[int, int]], cut: float | None
 ) -> None:
-    data = bytearray(original)
+    data = bytearray(ORIGINALS[original])
     for where, value in changes:
         data[where] = value
     if cut is not None:

@@ -99,6 +99,13 @@ def test_safetensors_are_read_with_what_their_header_says(tmp_path: Path) -> Non
         assert np.array_equal(file.tensors[name], wanted.numpy()), name
 
 
+def test_safetensors_whose_length_begins_like_a_pickle_are_read(tmp_path: Path) -> None:
+    text = json.dumps({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+    text = text.ljust(0x80)
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(8))
+    assert list(read_tensors(tmp_path / "a.safetensors").tensors) == ["w"]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -229,14 +236,14 @@ ORIGINALS = [saved(SMALL), saved(SMALL, legacy=True), safe()]
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.sampled_from(ORIGINALS),
+    st.sampled_from(range(3)),
     st.lists(st.tuples(st.floats(0.0, 0.999), st.integers(0, 255)), max_size=6),
     st.one_of(st.none(), st.floats(0.0, 1.0)),
 )
 def test_damaged_files_give_typed_errors_only(
-    original: bytes, changes: list[tuple[float, int]], cut: float | None
+    original: int, changes: list[tuple[float, int]], cut: float | None
 ) -> None:
-    data = bytearray(original)
+    data = bytearray(ORIGINALS[original])
     for where, value in changes:
         data[int(where * len(data))] = value
     if cut is not None:
