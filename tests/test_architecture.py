@@ -22,6 +22,7 @@ MAY_IMPORT = {
         "stream.errors",
         "stream.files",
         "stream.audio",
+        "stream.controls",
         "stream.home",
         "stream.options",
     },
