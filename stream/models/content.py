@@ -81,59 +81,57 @@ class ContentEncoder(Protocol):
 
 
 class StudentEncoder:
-    """Hears 16 kHz audio in blocks of 20 ms and says what is spoken in each.
-
-    Law: the features are the same however the blocks are grouped into calls; the frame that comes
-    out with block `j` describes block `j - delay_frames`.
-    """
+    """A small network that hears on and on: its memory is its context. Its weights only."""
 
     whole_hops = False
 
     def __init__(self, path: Path, card: EncoderCard, device: Device) -> None:
-        self.card = card
-        self.dim, self.delay_frames = card.dim, card.delay_frames
-        self._model = OnnxModel(
+        self.card, self.dim = card, card.dim
+        self.model = OnnxModel(
             path, {"audio": (1, None)}, {"features": (1, None, card.dim)}, device=device
         )
-        self.provider = self._model.provider
+        self.provider = self.model.provider
 
     def open(self, delay: int, context: int) -> "StudentHearing":
-        """A stretch of speech that begins in silence; the network's memory is its `context`."""
-        if delay != self.delay_frames:
-            raise ValueError(f"{self.card.id} looks {self.delay_frames} frames ahead, not {delay}")
-        return StudentHearing(self)
+        """A stretch of speech that begins in silence; `delay` is the one it was trained with."""
+        if delay != self.card.delay_frames:
+            own = self.card.delay_frames
+            raise ValueError(f"{self.card.id} looks {own} frames ahead, not {delay}")
+        return StudentHearing(self.model, self.quiet)
 
     @cached_property
     def quiet(self) -> State:
         """The memory after two seconds of silence: where every stretch of speech begins."""
-        silence = np.zeros(SETTLE_BLOCKS * CONTENT_HOP, np.float32)
-        return self.step(self._model.initial_state(), silence)[1]
-
-    def step(self, state: State, audio: Audio) -> tuple[Audio, State]:
-        """[320 n] samples at 16 kHz -> [n, dim] features, and the memory for the next call."""
-        blocks = np.ascontiguousarray(audio, np.float32)
-        features = np.empty((len(blocks) // CONTENT_HOP, self.dim), np.float32)
-        for at in range(0, len(features), EXACT_FRAMES):
-            part = blocks[at * CONTENT_HOP : (at + EXACT_FRAMES) * CONTENT_HOP]
-            outputs, state = self._model.step(state, audio=part[np.newaxis])
-            features[at : at + EXACT_FRAMES] = outputs["features"][0]
-        return features, state
+        hearing = StudentHearing(self.model, self.model.initial_state())
+        hearing.hear(np.zeros(SETTLE_BLOCKS * CONTENT_HOP, np.float32))
+        return hearing.state
 
 
 class StudentHearing:
-    """A `Hearing` of the student: nothing is provisional, and any cut gives the same."""
+    """A `Hearing` of the student, in blocks of 20 ms.
+
+    Law: the features are the same however the blocks are grouped into calls; the frame that comes
+    out with block `j` describes block `j - delay`. Nothing is provisional.
+
+    state   the memory to begin with, and after each step the one to go on with
+    """
 
     warm = WARM_FRAMES
 
-    def __init__(self, encoder: StudentEncoder) -> None:
-        self._encoder = encoder
-        self._state = encoder.quiet
+    def __init__(self, model: OnnxModel, state: State) -> None:
+        self._model, self.state = model, state
 
     def hear(self, audio: Audio) -> None:
         """[320 k] samples that need not be described; see `Hearing`."""
-        self.step(audio)
+        if len(audio):
+            self.step(audio)
 
     def step(self, audio: Audio) -> Audio:
         """[320 n] samples at 16 kHz -> [n, dim] features; see `Hearing`."""
-        features, self._state = self._encoder.step(self._state, audio)
-        return features
+        blocks = np.ascontiguousarray(audio, np.float32)
+        parts: list[Audio] = []
+        for at in range(0, len(blocks), EXACT_FRAMES * CONTENT_HOP):
+            part = blocks[np.newaxis, at : at + EXACT_FRAMES * CONTENT_HOP]
+            outputs, self.state = self._model.step(self.state, audio=part)
+            parts.append(np.asarray(outputs["features"][0], np.float32))
+        return np.concatenate(parts)

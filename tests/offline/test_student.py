@@ -21,6 +21,8 @@ from offline.train.student import (  # noqa: E402
     average,
     grow,
 )
+from stream.audio import Audio  # noqa: E402
+from stream.models.content import StudentEncoder, StudentHearing  # noqa: E402
 from stream.models.voice import load_encoder  # noqa: E402
 
 torch.set_num_threads(1)  # the sums here are small: threads only wait for each other
@@ -106,16 +108,15 @@ def test_the_exported_file_hears_what_the_student_hears(tmp_path: Path) -> None:
     net, audio = student(), sound(FRAMES)
     export_student(net, tmp_path)
     encoder = load_encoder(tmp_path, "cpu")
-    assert encoder.delay_frames == net.delay_frames == 2
-    state, found = encoder.quiet, []
-    zero = {k: v.numpy() for k, v in net.zero_state().items()}
-    state = tuple(np.zeros_like(s) for s in state)
-    assert sorted(s.shape for s in state) == sorted(v.shape for v in zero.values())
+    assert isinstance(encoder, StudentEncoder)
+    assert encoder.card.delay_frames == net.delay_frames == 2
+    hearing, found = StudentHearing(encoder.model, encoder.model.initial_state()), list[Audio]()
+    sizes = sorted(tuple(value.shape) for value in net.zero_state().values())
+    assert sorted(part.shape for part in hearing.state) == sizes
     at = 0
     for frames in (1, 2, 5, 1, 31):
         piece = audio[0, at * FRAME_SAMPLES : (at + frames) * FRAME_SAMPLES].numpy()
-        features, state = encoder.step(state, piece)
-        found.append(features)
+        found.append(hearing.step(piece))
         at += frames
     with torch.no_grad():
         whole, _ = net(audio, net.zero_state())

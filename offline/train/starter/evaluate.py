@@ -172,7 +172,7 @@ def resemblyzer() -> Embed:
 
 def detector(voice: Voice) -> Detect:
     """f0 in Hz at 100 frames a second, 0 where unvoiced, as the engine hears it."""
-    detect, late = voice.detectors["swift"], voice.encoder.delay_frames
+    detect, late = voice.detectors["swift"], voice.encoder.card.delay_frames
 
     def f0(clip: Audio) -> Audio:
         n = len(clip) // 320
