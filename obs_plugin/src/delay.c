@@ -3,7 +3,7 @@
 
 static const double RESERVE_MS = 50, PACKET_MS = 1024 / 48.0, LATE_RESERVE_MS = 10;
 static const double GUESS = 0.4; /* of a hop, for computing, until the server tells */
-enum { BETTER_MS = 30, BETTER_FOR_MS = 20000 };
+enum { BETTER_MS = 30, BETTER_FOR_MS = 20000, WITHIN_RESERVE_MS = 10 };
 
 static uint32_t bounded(double ms)
 {
@@ -31,26 +31,23 @@ void delay_begin(struct delay_choice *choice, const struct delay_facts *facts)
 bool delay_update(struct delay_choice *choice, const struct delay_facts *facts)
 {
 	uint32_t before = choice->ms, safe = delay_safe_ms(facts);
-	bool first = !choice->reports && facts->reports;
+	bool is_first = !choice->reports && facts->reports;
 	choice->reports = facts->reports;
-	if (facts->was_late && facts->needed_ms > choice->ms)
-		choice->worst_ms = bounded(facts->needed_ms + LATE_RESERVE_MS);
-	uint32_t wanted = safe > choice->worst_ms ? safe : choice->worst_ms;
-	if (wanted >= choice->ms) {
-		choice->since_ms = 0;
-		/* a little more of computing is within the reserve */
-		if (wanted > choice->ms + (choice->worst_ms >= safe ? 0u : RESERVE_MS / 5))
-			choice->ms = wanted;
-	} else {
-		choice->since_ms += facts->elapsed_ms;
-		if (choice->since_ms >= BETTER_FOR_MS) {
-			choice->worst_ms = 0;
-			choice->since_ms = 0;
-			if (choice->ms >= safe + BETTER_MS)
-				choice->ms = safe;
-		}
-	}
-	if (first && !choice->worst_ms && choice->ms > safe)
+	choice->calm_ms += facts->elapsed_ms;
+	if (facts->needed_ms + LATE_RESERVE_MS + BETTER_MS > choice->ms)
+		choice->calm_ms = 0;
+	if (facts->was_late && facts->needed_ms > choice->ms) {
+		choice->ms = bounded(facts->needed_ms + LATE_RESERVE_MS);
+		choice->is_raised = true;
+	} else if (safe > choice->ms + WITHIN_RESERVE_MS) {
 		choice->ms = safe;
+	} else if (is_first && !choice->is_raised && choice->ms > safe) {
+		choice->ms = safe;
+	} else if (choice->calm_ms >= BETTER_FOR_MS && choice->ms >= safe + BETTER_MS) {
+		choice->ms = safe;
+		choice->is_raised = false;
+	}
+	if (choice->ms != before)
+		choice->calm_ms = 0;
 	return choice->ms != before;
 }

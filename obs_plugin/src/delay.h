@@ -12,8 +12,8 @@
  */
 struct delay_choice {
 	uint32_t ms;       /* the choice; 0 until there is one */
-	uint32_t since_ms; /* for how long less would have done */
-	uint32_t worst_ms; /* what late answers made necessary */
+	uint32_t calm_ms;  /* for how long less would have done */
+	bool is_raised;    /* because answers were late */
 	uint32_t reports;  /* of the conversation; 0 before its first */
 };
 

@@ -64,7 +64,7 @@ static size_t utf8(uint32_t code, char *out)
 		return 1;
 	}
 	size_t more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
-	out[0] = (char)((0xf00 >> more & 0xff) | code >> 6 * more);
+	out[0] = (char)((0xff00 >> (more + 1) & 0xff) | code >> 6 * more);
 	for (size_t i = 1; i <= more; i++)
 		out[i] = (char)(0x80 | (code >> 6 * (more - i) & 0x3f));
 	return more + 1;

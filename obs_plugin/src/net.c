@@ -253,7 +253,8 @@ void net_wait(struct waker *waker, struct net *const *nets, const bool *writes, 
 {
 	struct pollfd polls[NETS_MOST + 1];
 	nfds_t used = 0;
-	polls[used++] = (struct pollfd){.fd = waker->socket, .events = POLLIN};
+	if (waker)
+		polls[used++] = (struct pollfd){.fd = waker->socket, .events = POLLIN};
 	for (size_t i = 0; i < count && i < NETS_MOST; i++) {
 		short events = nets[i]->state == NET_DIALLING ? POLLOUT : POLLIN;
 		if (nets[i]->state == NET_CLOSED)
@@ -264,7 +265,7 @@ void net_wait(struct waker *waker, struct net *const *nets, const bool *writes, 
 	}
 	poll(polls, used, timeout);
 	char byte[16];
-	while (polls[0].revents & POLLIN && recv(waker->socket, byte, sizeof(byte), 0) > 0)
+	while (waker && polls[0].revents & POLLIN && recv(waker->socket, byte, sizeof(byte), 0) > 0)
 		;
 }
 

@@ -42,7 +42,7 @@ void waker_destroy(struct waker *waker);
 void waker_wake(struct waker *waker);
 
 /* Wait until one of `count` connections has something to read, can be written to if it `writes`, has
- * finished dialling, or the waker is woken; `timeout` milliseconds at most. */
+ * finished dialling, or the waker, if there is one, is woken; `timeout` milliseconds at most. */
 void net_wait(struct waker *waker, struct net *const *nets, const bool *writes, size_t count, int timeout);
 
 /* Milliseconds of a clock that only goes forward. */
