@@ -164,7 +164,7 @@ class Line:
     def _f0(self, since: int, until: int, controls: Controls) -> tuple[Audio, Open]:
         """The pitch to sing [2 (n + p)] at 100 frames/s and where it is voiced."""
         delay, n = self._voice.look_ahead(self._profile), until - since
-        detector = self._voice.detectors[controls.f0_methods[0]]
+        detector = self._voice.detectors.live(controls.f0_methods, controls.f0_blend)
         end = (until + delay) * CONTENT_HOP
         f0 = detector(self._heard.read(end - detector.window(n, delay), end), n, delay)
         if not self._voice.encoder.whole_hops:

@@ -31,7 +31,8 @@ def modules(name: str) -> Any:
     """`infer_rvc_python.lib.<name>`, without running the package's own start."""
     if PACKAGE not in sys.modules:
         spec = find_spec(PACKAGE)
-        assert spec is not None and spec.origin, "pip install --no-deps infer_rvc_python==1.3.1"
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(f"pip install --no-deps {PACKAGE}==1.3.1")
         package = ModuleType(PACKAGE)
         package.__path__ = [str(Path(spec.origin).parent)]
         sys.modules[PACKAGE] = package
@@ -76,7 +77,7 @@ def network(shape: RvcShape, seed: int = 0) -> Any:
     with torch.no_grad():
         for name, value in net.named_parameters():
             if name.endswith("weight_g"):
-                gain = 2.0 if ".ups." in name else 0.6 if "resblocks" in name else 0.8
+                gain = 2.0 if ".ups." in name else 0.5 if "resblocks" in name else 0.8
                 value.mul_(0.0).add_(gain)
             elif name.endswith("post.weight"):
                 value.normal_(0.0, 0.03)  # zero in a new network: the flow would do nothing

@@ -3,20 +3,20 @@
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import platformdirs
-
 from stream.errors import BadBundle, ConfigError, VoiceNotFound
-from stream.models.content import StudentEncoder
+from stream.home import default_home
+from stream.models.assets import Kind, missing
+from stream.models.content import ContentEncoder
 from stream.models.f0 import Detectors
 from stream.models.onnx import Device
 from stream.models.voice import (
     CARD,
-    ENCODER,
+    ENCODER_CARD,
     PREVIEW,
     Voice,
     VoiceCard,
@@ -30,18 +30,12 @@ PACKAGE = Path(__file__).parent
 STARTER = "starter"
 
 
-def default_home() -> Path:
-    """`TIMBRAL_HOME`, else this user's data folder."""
-    chosen = os.environ.get("TIMBRAL_HOME")
-    return Path(chosen) if chosen else platformdirs.user_data_path("timbral")
-
-
 @dataclass(frozen=True)
 class Asset:
-    """A model that voices share: a content encoder or an f0 detector."""
+    """A model that voices share: an encoder, an f0 detector, or a base to train from."""
 
     id: str
-    kind: Literal["encoder", "f0"]
+    kind: Kind
     size: int  # bytes
     where: Literal["package", "store"]
 
@@ -50,14 +44,18 @@ class Store:
     """The voices under `home`/voices, next to the starter, which is inside the package.
 
     Loads each voice and each encoder once per device and shares it; safe to call from threads.
+
+    threads  that one call of a full-size model may use; by default all cores, 4 at most. The
+             starter's models are too small to share.
     """
 
-    def __init__(self, home: Path | None = None) -> None:
+    def __init__(self, home: Path | None = None, *, threads: int | None = None) -> None:
+        self._threads = min(4, os.cpu_count() or 1) if threads is None else threads
         self.home = home if home is not None else default_home()
         self._loading = threading.Lock()
         self._voices: dict[tuple[str, Device], Voice] = {}
-        self._encoders: dict[tuple[str, Device], StudentEncoder] = {}
-        self._detectors = Detectors((PACKAGE / "assets", self.home / "models"))
+        self._encoders: dict[tuple[str, Device], ContentEncoder] = {}
+        self._detectors = Detectors(self.home)
 
     def names(self) -> list[str]:
         """All voices, the starter first."""
@@ -88,12 +86,14 @@ class Store:
             key = (name, device)
             if key not in self._voices:
                 card = self.card(name)
-                encoder = self._encoder(card.encoder, device)
-                self._voices[key] = load_voice(self.folder(name), encoder, self._detectors, device)
+                encoder = self._encoder(card.encoder, device, name)
+                self._voices[key] = load_voice(
+                    self.folder(name), encoder, self._detectors, device, self._threads
+                )
             return self._voices[key]
 
     def models(self) -> list[Asset]:
-        """Everything that voices share: content encoders and f0 detectors."""
+        """Everything that voices share: content encoders, f0 detectors, bases for training."""
         found: list[Asset] = []
         places: list[tuple[Literal["package", "store"], Path]] = [
             ("package", PACKAGE / "assets"),
@@ -101,11 +101,9 @@ class Store:
         ]
         for where, place in places:
             for path in sorted(place.iterdir()) if place.is_dir() else ():
-                if (path / ENCODER).is_file():
-                    size = (path / ENCODER).stat().st_size
-                    found.append(Asset(path.name, "encoder", size, where))
-                elif path.suffix == ".onnx":
-                    found.append(Asset(path.stem, "f0", path.stat().st_size, where))
+                kind = _kind(path)
+                if kind is not None:
+                    found.append(Asset(path.stem, kind, _size(path), where))
         return found
 
     def add(self, source: Path) -> VoiceCard:
@@ -151,15 +149,26 @@ class Store:
                 if path.is_dir() and not path.name.startswith(".") and path.name != STARTER
             )
 
-    def _encoder(self, identity: str, device: Device) -> StudentEncoder:
+    def _encoder(self, identity: str, device: Device, needed_by: str) -> ContentEncoder:
         key = (identity, device)
         if key not in self._encoders:
             places = (PACKAGE / "assets" / identity, self.home / "models" / identity)
             folder = next((place for place in places if place.is_dir()), None)
             if folder is None:
-                raise ConfigError(
-                    f"The voice needs the content encoder '{identity}', which is not installed. "
-                    f"Put it into {places[-1]}."
-                )
-            self._encoders[key] = load_encoder(folder, device)
+                raise missing(identity, "encoder", self.home, needed_by=f"Voice '{needed_by}'")
+            self._encoders[key] = load_encoder(folder, device, self._threads)
         return self._encoders[key]
+
+
+CARDS: Mapping[str, Kind] = {ENCODER_CARD: "encoder", "f0.json": "f0", "base.json": "base"}
+
+
+def _kind(path: Path) -> Kind | None:
+    """What is installed at `path`: a folder with one of the cards, or a detector's graph."""
+    if path.suffix == ".onnx":
+        return "f0"
+    return next((kind for card, kind in CARDS.items() if (path / card).is_file()), None)
+
+
+def _size(path: Path) -> int:
+    return sum(p.stat().st_size for p in (path.iterdir() if path.is_dir() else [path]))

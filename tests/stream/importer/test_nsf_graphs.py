@@ -62,7 +62,7 @@ def heard(shape: RvcShape) -> dict[str, Audio]:
 
 def latent(net: Any, inputs: dict[str, Audio], speaker: int | None = 1, g: Any = None) -> Any:
     """What RVC's enc_p and flow make of `inputs`, [1, 192, T]."""
-    pitch = torch.from_numpy(inputs["pitch"]) if net.enc_p.f0 else None
+    pitch = torch.from_numpy(inputs["pitch"]) if hasattr(net.enc_p, "emb_pitch") else None
     frames = inputs["phone"].shape[1]
     with torch.inference_mode():
         g = net.emb_g(torch.tensor([speaker]))[..., None] if g is None else g
@@ -110,7 +110,15 @@ def relative(found: Audio, wanted: Audio) -> float:
     return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
 
 
-SHAPES = [(version, rate, True) for version, rate in RATES] + [("v2", 40_000, False)]
+QUICK = [("v2", 40_000, True), ("v1", 48_000, True), ("v2", 40_000, False)]
+SHAPES = [
+    *QUICK,
+    *(
+        pytest.param(*shape, True, marks=pytest.mark.slow)
+        for shape in RATES
+        if (*shape, True) not in QUICK
+    ),
+]
 
 
 @pytest.mark.parametrize(("version", "rate", "f0"), SHAPES)
@@ -131,7 +139,7 @@ def test_streaming_equals_one_pass_of_rvcs_own_network(
     whole = spoken(loaded, wanted, source)
     assert 0.01 < whole.std() < 0.9, "the network's signal died or exploded: nothing is tested"
     settled = rate // 8  # before the first call, the memory is not what zeros would have made
-    for hop in (2, 4, 10, 16):
+    for hop in (4, 10, 16):
         sound = streamed(loaded, np.asarray(z, np.float32), source, hop)
         part = slice(settled, len(sound))
         assert relative(sound[part], whole[part]) <= 1e-3, f"hop of {hop} frames"
