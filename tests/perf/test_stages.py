@@ -6,6 +6,7 @@ calls. The budgets bear a machine half as fast as the one in stream/LOG.md.
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +61,6 @@ def test_ring_gate_and_pitch_match_cost_next_to_nothing() -> None:
 
 @pytest.mark.parametrize(("method", "budget"), [("swift", 0.2), ("crepe-tiny", 0.8)])
 def test_a_detector_keeps_its_budget(method: F0Method, budget: float) -> None:
-    detector = Detectors()[method]
+    detector = Detectors(Path())[method]
     window = SOUND[: detector.window(1, 2)]
     assert part(lambda: detector(window, 1, 2)) < budget

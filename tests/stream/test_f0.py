@@ -10,15 +10,17 @@ import soundfile as sf
 import stream.models.f0.detector
 from stream.audio import ANALYSIS_RATE, CONTENT_HOP, Audio
 from stream.controls import F0_METHODS, F0Method
-from stream.errors import ModelNotFound
+from stream.errors import AssetMissing, ConfigError
 from stream.models.f0 import Crepe, Detectors, F0Detector, SwiftF0, centres
 from stream.models.f0.detector import hold_newest
 from stream.models.f0.detectors import ASSETS
+from stream.models.f0.ensemble import Ensemble
+from stream.models.f0.salience import CREPE_CENTS
 
 SWIFT, CREPE = ASSETS / "swift-f0.onnx", ASSETS / "crepe-tiny.onnx"
 SPEECH = Path(__file__).parents[1] / "speech"
 DELAY = 2  # content frames of look-ahead
-NAMED = Detectors()
+NAMED = Detectors(Path())
 SHIPPED: tuple[F0Method, ...] = ("swift", "crepe-tiny")
 BOTH = pytest.mark.parametrize("detector", [NAMED[name] for name in SHIPPED], ids=SHIPPED)
 
@@ -63,8 +65,18 @@ def test_there_is_a_detector_for_every_control() -> None:
 
 
 def test_a_model_that_is_not_installed_says_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFound, match="timbral models pull rmvpe"):
-        Detectors((tmp_path,))["rmvpe"]
+    for method in ("rmvpe", "fcpe", "crepe-full"):
+        with pytest.raises(AssetMissing, match=f"timbral models pull {method}"):
+            Detectors(tmp_path)[method]
+
+
+def test_the_controls_choose_one_detector_or_an_ensemble() -> None:
+    assert NAMED.live(("swift",), "mean") is NAMED["swift"]
+    both = NAMED.live(SHIPPED, "mean")
+    assert isinstance(both, Ensemble)
+    assert both.live
+    with pytest.raises(ConfigError, match="'harvest' needs a whole recording"):
+        NAMED.live(("swift", "harvest"), "mean")
 
 
 @BOTH
@@ -215,8 +227,8 @@ def test_crepe_prefers_the_octave_below_when_it_shows() -> None:
     salience = np.zeros((2, 360))
     salience[:, 200], salience[:, 140] = 0.8, 0.4
     octaves, sure = detector.decode(salience)
-    np.testing.assert_allclose(octaves, Crepe.CENTS[140] / 1200 + np.log2(10.0))
+    np.testing.assert_allclose(octaves, CREPE_CENTS[140] / 1200 + np.log2(10.0))
     np.testing.assert_allclose(sure, 0.8)
     salience[:, 140] = 0.1
     octaves, _ = detector.decode(salience)
-    np.testing.assert_allclose(octaves, Crepe.CENTS[200] / 1200 + np.log2(10.0))
+    np.testing.assert_allclose(octaves, CREPE_CENTS[200] / 1200 + np.log2(10.0))

@@ -46,3 +46,42 @@ def between(weights: Audio, pitch: Audio, confidence: Audio) -> tuple[Audio, Aud
     """
     say = weights * (confidence + 1e-9)
     return (say @ pitch) / say.sum(axis=1), weights @ confidence
+
+
+def within(f0: Audio, low: float, high: float) -> Audio:
+    """`f0` in Hz with what lies outside `low`..`high` as unvoiced.
+
+    >>> within(np.array([0.0, 80.0, 300.0], np.float32), 100.0, 400.0).tolist()
+    [0.0, 0.0, 300.0]
+    """
+    return np.where((f0 >= low) & (f0 <= high), f0, np.zeros_like(f0))
+
+
+def interpolated(f0: Audio) -> Audio:
+    """`f0` in Hz with unvoiced frames on straight lines between their voiced neighbours.
+
+    Before the first and after the last voiced frame its pitch is held. Voiced frames stay as they
+    are; where nothing is voiced, nothing changes. For whole recordings.
+
+    >>> interpolated(np.array([0.0, 100.0, 0.0, 0.0, 130.0, 0.0], np.float32)).tolist()
+    [100.0, 100.0, 110.0, 120.0, 130.0, 130.0]
+    """
+    voiced = np.flatnonzero(f0 > 0.0)
+    if not len(voiced):
+        return f0.copy()
+    return np.interp(np.arange(len(f0)), voiced, f0[voiced]).astype(f0.dtype)
+
+
+def held(f0: Audio, last: float) -> Audio:
+    """`f0` in Hz with unvoiced frames at the last pitch before them; live, no later one is known.
+
+    last  the pitch held at the end of what came before, 0 when there was none. What `held` gives
+          for a stream does not depend on how it is cut, when each piece gets the last value
+          before it.
+
+    >>> held(np.array([0.0, 100.0, 0.0], np.float32), 90.0).tolist()
+    [90.0, 100.0, 100.0]
+    """
+    voiced = f0 > 0.0
+    newest = np.maximum.accumulate(np.where(voiced, np.arange(len(f0)), -1))
+    return np.where(newest >= 0, f0[newest], np.float32(last)).astype(np.float32)

@@ -14,6 +14,7 @@ from stream.models.f0.detector import (
     faint,
     hold_newest,
 )
+from stream.models.f0.salience import BINS, CREPE_CENTS, Pitch, around
 from stream.models.onnx import OnnxModel
 
 
@@ -30,9 +31,6 @@ class Crepe:
     """
 
     FRAME = 1024  # samples
-    BINS = 360
-    CENTS = 1997.3794084376191 + 20.0 * np.arange(BINS)  # of each bin, above 10 Hz
-    BESIDE = 4  # bins on either side of the best one that are averaged
     OCTAVE = 60  # bins
     NEIGHBOUR = 0.5  # say of the other frame, 10 ms away, in which peak is the pitch
     LOWER = 0.35  # salience, in parts of the best, at which the octave below is preferred
@@ -41,11 +39,9 @@ class Crepe:
     live = True
 
     def __init__(self, path: Path) -> None:
-        octaves = self.CENTS / 1200.0 + math.log2(10.0)
+        octaves = CREPE_CENTS / 1200.0 + math.log2(10.0)
         self._allowed = (octaves >= math.log2(LOWEST_HZ)) & (octaves <= math.log2(HIGHEST_HZ))
-        self._model = OnnxModel(
-            path, {"frames": (None, self.FRAME)}, {"salience": (None, self.BINS)}
-        )
+        self._model = OnnxModel(path, {"frames": (None, self.FRAME)}, {"salience": (None, BINS)})
 
     def window(self, n: int, delay: int) -> int:
         return CONTENT_HOP * (n + delay) - FRAME_HOP // 2 + self.FRAME // 2
@@ -80,8 +76,8 @@ class Crepe:
         octaves, sure = self.decode(np.where(self._allowed, salience, 0.0))
         return np.where(sure >= self.VOICED, np.exp2(octaves), 0.0).astype(np.float32)
 
-    def decode(self, salience: Audio) -> tuple[Audio, Audio]:
-        """[2, bins] -> log2 of the pitch in Hz [2], and how sure it is [2].
+    def decode(self, salience: Audio) -> Pitch:
+        """[2, bins] -> [2] pitches.
 
         CREPE tiny tends to answer a low voice with its second harmonic, but then shows the
         fundamental as a lesser peak. High voices show none there.
@@ -94,7 +90,4 @@ class Crepe:
         lower = np.where(about >= 0, together[frames, np.maximum(about, 0)], 0.0)
         below = about[np.argmax(lower, axis=0), frames]
         best = np.where(lower.max(axis=0) > self.LOWER * sure, below, best)
-        apart = np.abs(np.arange(self.BINS) - best[:, np.newaxis])
-        weights = np.where(apart <= self.BESIDE, salience, 0.0) + 1e-12 * (apart == 0)
-        cents = (weights @ self.CENTS) / weights.sum(axis=1)
-        return cents / 1200.0 + math.log2(10.0), sure
+        return Pitch(around(salience, best, CREPE_CENTS), sure)

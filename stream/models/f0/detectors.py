@@ -5,29 +5,50 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from stream.controls import F0_METHODS, F0Method
-from stream.errors import ModelNotFound
+from stream.controls import F0_METHODS, F0Blend, F0Method
+from stream.errors import ConfigError
+from stream.models.assets import missing
+from stream.models.f0.card import CARD, DetectorKind, checked_graph
 from stream.models.f0.crepe import Crepe
 from stream.models.f0.detector import F0Detector
+from stream.models.f0.ensemble import Ensemble
+from stream.models.f0.fcpe import Fcpe
+from stream.models.f0.recordings import RecordingMethod, WholeRecording, only_files
+from stream.models.f0.rmvpe import Rmvpe, RmvpeFromMel, RmvpeFromSound
 from stream.models.f0.swift import SwiftF0
 
 ASSETS = Path(__file__).parents[1] / "assets"
-SHIPPED: Mapping[F0Method, tuple[str, Callable[[Path], F0Detector]]] = MappingProxyType(
+Load = Callable[[Path], F0Detector]
+
+SHIPPED: Mapping[F0Method, tuple[str, Load]] = MappingProxyType(
     {"swift": ("swift-f0.onnx", SwiftF0), "crepe-tiny": ("crepe-tiny.onnx", Crepe)}
+)
+INSTALLED: Mapping[DetectorKind, Load] = MappingProxyType(
+    {
+        "crepe": Crepe,
+        "fcpe": Fcpe,
+        "rmvpe": Rmvpe,
+        "rmvpe-mel": RmvpeFromMel,
+        "rmvpe-sound": RmvpeFromSound,
+    }
+)
+RECORDINGS: Mapping[F0Method, RecordingMethod] = MappingProxyType(
+    {"pm": "pm", "harvest": "harvest", "dio": "dio"}
 )
 
 
 class Detectors(Mapping[F0Method, F0Detector]):
     """Every detector by the name it has in `Controls`, loaded when it is first asked for.
 
-    places  folders that hold installed models, each in a folder of its own
+    home  where models are installed, under `home`/models/<name>
 
-    What was loaded stays, and serves every stream and thread. Asking for a detector whose model is
-    not installed raises `ModelNotFound`.
+    What was loaded stays, and serves every stream and thread. Asking for a detector raises
+    `AssetMissing` when its model is not installed, `ModelError` when that is damaged, and
+    `ConfigError` when it needs a package that is not there.
     """
 
-    def __init__(self, places: Sequence[Path] = ()) -> None:
-        self._places = tuple(places)
+    def __init__(self, home: Path) -> None:
+        self._home = home
         self._loading = threading.Lock()
         self._loaded: dict[F0Method, F0Detector] = {}
 
@@ -45,9 +66,26 @@ class Detectors(Mapping[F0Method, F0Detector]):
     def __len__(self) -> int:
         return len(F0_METHODS)
 
+    def chosen(self, methods: Sequence[F0Method], blend: F0Blend) -> F0Detector:
+        """The one detector, or the ensemble, that `Controls` name."""
+        found = [self[method] for method in methods]
+        return found[0] if len(found) == 1 else Ensemble(found, blend)
+
+    def live(self, methods: Sequence[F0Method], blend: F0Blend) -> F0Detector:
+        """The same for a live stream; raises `ConfigError` for what needs a whole recording."""
+        for method in methods:
+            if method in RECORDINGS:
+                raise ConfigError(only_files(RECORDINGS[method]))
+        return self.chosen(methods, blend)
+
     def _load(self, method: F0Method) -> F0Detector:
+        if method in RECORDINGS:
+            return WholeRecording(RECORDINGS[method])
+        folder = self._home / "models" / method
+        if (folder / CARD).is_file():
+            card, graph = checked_graph(folder)
+            return INSTALLED[card.kind](graph)
         if method in SHIPPED:
             name, kind = SHIPPED[method]
             return kind(ASSETS / name)
-        place = (self._places or (ASSETS,))[-1] / method
-        raise ModelNotFound(place, f"Get it with: timbral models pull {method}")
+        raise missing(method, "f0", self._home, needed_by="This choice of pitch detectors")
