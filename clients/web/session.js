@@ -30,6 +30,11 @@ export class Session {
     this.#tell = tell;
   }
 
+  /** The microphone that is open, or undefined. */
+  get microphone() {
+    return this.#stream?.getAudioTracks()[0];
+  }
+
   get running() {
     return this.#context !== null;
   }
@@ -40,9 +45,8 @@ export class Session {
 
   /** What the devices say of their own delay, in seconds; 0 where they do not know. */
   get delays() {
-    const track = this.#stream?.getAudioTracks()[0];
     const { outputLatency = 0, baseLatency = 0 } = this.#context ?? {};
-    return { input: track?.getSettings().latency ?? 0, output: outputLatency || baseLatency };
+    return { input: this.microphone?.getSettings().latency ?? 0, output: outputLatency || baseLatency };
   }
 
   /**
@@ -217,7 +221,6 @@ export class Session {
   }
 
   #watch() {
-    const [track] = this.#stream.getAudioTracks();
-    track.onended = () => this.#tell({ type: "microphone", lost: true });
+    this.microphone.onended = () => this.#tell({ type: "microphone", lost: true });
   }
 }
