@@ -55,20 +55,44 @@ def show_voice(name: Annotated[str, typer.Argument(help="One of `timbral voices 
 
 @voices.command("add")
 def add_voice(
-    folder: Annotated[Path, typer.Argument(help="A bundle: a folder with voice.json in it.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="A .pth, .safetensors or .onnx file, a zip or folder with one, or a bundle.",
+        ),
+    ],
+    index: Annotated[
+        Path | None, typer.Option(help="The faiss index (added_*.index) that belongs to it.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What to call it.  [default: after its file]")
+    ] = None,
 ) -> None:
-    """Check a voice and copy it into the store.
+    """Add a voice to the store.
+
+    Takes what RVC, Applio and others publish: it is told by its content, checked, and made into a
+    bundle of ONNX graphs. Nothing in the files is run.
 
     \b
-    Example:
+    Examples:
+      timbral voices add Ada.pth --index added_IVF256_Flat_nprobe_1_Ada_v2.index
+      timbral voices add Ada.zip --name ada
       timbral voices add ~/Downloads/ada
     """
+    from stream.importer.voices import advice, import_voice
     from stream.models.store import Store
+    from stream.models.voice import INDEX
 
-    card = Store().add(folder)
-    typer.echo(
-        f"Added {card.name}. Hear it: timbral convert speech.wav out.wav --voice {card.name}"
-    )
+    store = Store()
+    with progress(f"Adding {files[0].name}") as show:
+        card = import_voice(files, store=store, name=name, index=index, progress=show)
+    parts = [f"RVC {card.rvc_version}", f"{card.sample_rate} Hz"]
+    parts += [f"{len(card.speakers)} speakers"] if len(card.speakers) > 1 else []
+    parts += ["with an index" if INDEX in card.files else "without an index"]
+    typer.echo(f"Added {card.name}: {', '.join(parts)}, encoder {card.encoder}.")
+    missing = advice(card, store)
+    typer.echo(missing or f"Hear it: timbral convert speech.wav out.wav --voice {card.name}")
 
 
 @voices.command("remove")
@@ -108,6 +132,52 @@ def list_models() -> None:
         if not installed(store.home, asset.id):
             size = megabytes(known.size(asset))
             typer.echo(f"{asset.id:24} {asset.kind:8} {size:>8}  to pull: {asset.title}")
+
+
+@models.command("add")
+def add_model(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", help="The weights, and config.json where there is one."),
+    ],
+    identity: Annotated[
+        str,
+        typer.Option(
+            "--id",
+            metavar="ID",
+            help="What voices call it, as spin-768.  [default: a pitch detector]",
+        ),
+    ] = "",
+    licence: Annotated[str, typer.Option(help="Of the weights.")] = "unknown",
+    source: Annotated[str, typer.Option(help="Where they come from.")] = "",
+    eight_bit: Annotated[
+        bool, typer.Option(help="Keep an encoder's matrices in 8 bits: faster, less exact.")
+    ] = False,
+) -> None:
+    """Install a content encoder or a pitch detector from files that you have.
+
+    An encoder is a HuBERT of base size (.bin, .pt, .safetensors) or an ONNX file; its id ends in
+    the number of its features: 768 for RVC v2, 256 for v1. A detector is told by its content.
+
+    \b
+    Examples:
+      timbral models add pytorch_model.bin config.json --id spin-768
+      timbral models add checkpoint_best_legacy_500.pt --id contentvec-256
+      timbral models add rmvpe.pt
+    """
+    from stream.importer.detectors import add_detector
+    from stream.importer.encoders import add_encoder
+    from stream.models.store import Store
+
+    home = Store().home
+    origin = source or ", ".join(path.name for path in files)
+    if identity:
+        card = add_encoder(
+            files, identity, home, licence=licence, source=origin, eight_bit=eight_bit
+        )
+    else:
+        card = add_detector(files, None, home, licence=licence, source=origin)
+    typer.echo(f"Installed {card.id}.")
 
 
 @models.command("pull")

@@ -14,13 +14,16 @@ import torch
 from random_encoder import NARROW, random_weights
 from safetensors.torch import save_file
 from torch import Tensor
+from typer.testing import CliRunner
 
+import timbral
 from stream.audio import Audio
 from stream.errors import BadCheckpoint, ConfigError, HostileFile
 from stream.importer.encoders import add_encoder
 from stream.importer.graphs.builder import Graph
 from stream.importer.graphs.hubert import POSITIONS, Weights
 from stream.models.content import ContentEncoder
+from stream.models.store import Store
 from stream.models.voice import load_encoder
 
 HOP = 320
@@ -361,3 +364,15 @@ def test_a_voice_is_no_encoder(tmp_path: Path) -> None:
     (tmp_path / "parts.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(BadCheckpoint, match="weights are in other files"):
         add([tmp_path / "parts.onnx"], "contentvec-24", tmp_path)
+
+
+def test_the_command_installs_an_encoder(
+    tmp_path: Path, weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIMBRAL_HOME", str(tmp_path / "home"))
+    files = [str(path) for path in with_config(fairseq(tmp_path, weights))]
+    done = CliRunner().invoke(timbral.app, ["models", "add", *files, "--id", "spin-24"])
+    assert done.stdout == "Installed spin-24.\n"
+    encoder = load_encoder(tmp_path / "home" / "models" / "spin-24", "cpu")
+    assert encoder.card.source == "config.json, checkpoint_best_legacy_500.pt"
+    assert [model.id for model in Store().models() if model.where == "store"] == ["spin-24"]
