@@ -1,9 +1,13 @@
-"""Pitch as numbers: RVC's scale for the pitch embedding, and matching speaker to voice."""
+"""Pitch as numbers: RVC's scale for the pitch embedding, notes, matching speaker to voice."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream.audio import FRAMES_PER_CONTENT, Audio
+from stream.controls import Scale
 
 COARSE_MIN_HZ = 50.0
 COARSE_MAX_HZ = 1100.0
@@ -34,6 +38,41 @@ def shift(f0: Audio, semitones: float | Audio) -> Audio:
     [0.0, 200.0]
     """
     return (f0 * np.exp2(np.asarray(semitones) / 12.0)).astype(np.float32)
+
+
+MAJOR, MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)  # semitones above the key
+SCALE_STEPS: Mapping[Scale, tuple[int, ...]] = MappingProxyType(
+    {"chromatic": tuple(range(12)), "major": MAJOR, "minor": MINOR}
+)
+A4_HZ, A4_NOTE = 440.0, 69  # MIDI
+
+
+def autotune(f0: Audio, strength: float, scale: Scale, key: int) -> Audio:
+    """`f0` in Hz drawn towards the nearest note of a scale, A4 being 440 Hz; 0 stays 0.
+
+    strength  0 leaves it as it is, 1 puts it on the note, between them in semitones
+    scale     minor is the natural one
+    key       0 C, 1 C sharp .. 11 B
+
+    Half-way between two notes the lower one is taken. Each frame depends on itself alone.
+
+    >>> autotune(np.array([0.0, 450.0, 460.0], np.float32), 1.0, "major", 0).tolist()
+    [0.0, 440.0, 440.0]
+    """
+    if strength == 0.0:
+        return f0.astype(np.float32)
+    notes = _notes(scale, key)
+    sung = A4_NOTE + 12.0 * np.log2(np.maximum(f0.astype(np.float64), 1.0) / A4_HZ)
+    halves = (notes[1:] + notes[:-1]) / 2.0
+    note = notes[np.searchsorted(halves, sung)]
+    tuned = A4_HZ * np.exp2((sung + strength * (note - sung) - A4_NOTE) / 12.0)
+    return np.where(f0 > 0.0, tuned, 0.0).astype(np.float32)
+
+
+def _notes(scale: Scale, key: int) -> NDArray[np.float64]:
+    """The scale's notes from below 1 Hz to above 20 kHz, as MIDI numbers."""
+    octaves = 12 * np.arange(-4, 13)[:, np.newaxis]
+    return (octaves + key + np.array(SCALE_STEPS[scale])).astype(np.float64).ravel()
 
 
 MEMORY = 600  # voiced frames, 6 s of voice: what the speaker's median is taken over

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import stream.pitch
-from stream.pitch import GLIDE, MEMORY, SETTLE, PitchMatch, coarse, shift
+from stream.controls import SCALES, Scale
+from stream.pitch import GLIDE, MEMORY, SETTLE, PitchMatch, autotune, coarse, shift
 
 CONTOUR = np.where(
     np.random.default_rng(0).random(400) < 0.3,
@@ -34,6 +35,47 @@ def test_shifting_up_and_down_again_is_nothing(n: int) -> None:
     assert back.dtype == np.float32
     np.testing.assert_allclose(back, f0, rtol=1e-6)
     np.testing.assert_array_equal(shift(f0, np.zeros(n)), f0)
+
+
+@given(
+    hz=st.floats(20.0, 4_000.0),
+    strength=st.floats(0.0, 1.0),
+    scale=st.sampled_from(SCALES),
+    key=st.integers(0, 11),
+)
+def test_autotune_draws_each_pitch_towards_the_nearest_note_of_the_scale(
+    hz: float, strength: float, scale: Scale, key: int
+) -> None:
+    f0 = np.array([hz, 0.0], np.float32)
+    sung = 69 + 12 * np.log2(float(f0[0]) / 440.0)
+    steps = {
+        "chromatic": range(12),
+        "major": (0, 2, 4, 5, 7, 9, 11),
+        "minor": (0, 2, 3, 5, 7, 8, 10),
+    }
+    notes = [n for n in range(-20, 150) if (n - key) % 12 in steps[scale]]
+    least = min(abs(n - sung) for n in notes)
+    tuned, unvoiced = autotune(f0, strength, scale, key)
+    found = 69 + 12 * np.log2(float(tuned) / 440.0)
+    assert unvoiced == 0.0
+    assert abs(found - sung) == pytest.approx(strength * least, abs=1e-4)
+    assert min(abs(n - found) for n in notes) == pytest.approx((1.0 - strength) * least, abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [0, 1, 63, 64, 65])
+def test_autotune_keeps_shape_silence_and_what_is_in_tune(n: int) -> None:
+    on_notes = np.where(np.arange(n) % 3 == 0, 0.0, 440.0 * 2 ** (np.arange(n) % 24 / 12 - 1.0))
+    tuned = autotune(on_notes.astype(np.float32), 1.0, "chromatic", 0)
+    assert tuned.dtype == np.float32
+    np.testing.assert_allclose(tuned, on_notes, rtol=1e-6)
+    np.testing.assert_array_equal(autotune(CONTOUR[:n], 0.0, "minor", 9), CONTOUR[:n])
+
+
+def test_autotune_lands_exactly_on_the_a_of_every_octave() -> None:
+    f0 = np.array([54.0, 112.0, 217.0, 445.0, 870.0], np.float32)
+    np.testing.assert_array_equal(
+        autotune(f0, 1.0, "minor", 9), np.array([55, 110, 220, 440, 880], np.float32)
+    )
 
 
 @given(cuts=st.lists(st.integers(0, 50), max_size=10))
