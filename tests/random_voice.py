@@ -7,7 +7,8 @@ from random_encoder import BASE, random_encoder
 from reference import folded, network, shape_of
 
 from stream.importer.graphs.hubert import HubertShape
-from stream.importer.graphs.nsf import about, write
+from stream.importer.graphs.decoder import delay
+from stream.importer.graphs.nsf import write
 from stream.models.store import Store
 from stream.models.voice import CARD, Voice, VoiceCard, sha256
 
@@ -47,7 +48,8 @@ def random_voice(
         consent="nobody's voice",
         source="random numbers",
         files=files,
-        **about(checkpoint),
+        latent=shape.inter,
+        late=delay(shape),
     )
     (folder / CARD).write_text(json.dumps(card.model_dump(mode="json")))
     return Store(home, threads=threads).load(name, "cpu")

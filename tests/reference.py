@@ -93,8 +93,8 @@ def folded(net: Any, shape: RvcShape) -> RvcCheckpoint:
     for name, value in state.items():
         if name.endswith("weight_g"):
             direction = state[name[:-1] + "v"]
-            whole: Any = torch._weight_norm(direction, value, 0)  # pyright: ignore[reportPrivateUsage]
-            weights[name[:-2]] = whole.numpy()
+            size = direction.norm(dim=tuple(range(1, direction.ndim)), keepdim=True)
+            weights[name[:-2]] = (value * direction / size).numpy()
         elif not name.endswith("weight_v"):
             weights[name] = value.numpy()
     return RvcCheckpoint(

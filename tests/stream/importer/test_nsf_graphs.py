@@ -20,7 +20,7 @@ from stream.models.nsf import DECODER, PRIOR, PROVISIONAL
 from stream.models.onnx import OnnxModel
 
 FRAMES = 90
-SPEAKERS = {"sid": np.array([1, 2]), "morph": np.zeros(1, np.float32)}
+SPEAKERS: dict[str, Any] = {"sid": np.array([1, 2]), "morph": np.zeros(1, np.float32)}
 
 
 class Loaded(NamedTuple):
@@ -50,7 +50,7 @@ def load(shape: RvcShape, folder: Path) -> Loaded:
     return Loaded(shape, net, prior, decoder)
 
 
-def heard(shape: RvcShape) -> dict[str, Audio]:
+def heard(shape: RvcShape) -> dict[str, Any]:
     """Made-up features, coarse pitch and noise of FRAMES frames."""
     draw = np.random.default_rng(0)
     return {
@@ -60,7 +60,7 @@ def heard(shape: RvcShape) -> dict[str, Audio]:
     }
 
 
-def latent(net: Any, inputs: dict[str, Audio], speaker: int | None = 1, g: Any = None) -> Any:
+def latent(net: Any, inputs: dict[str, Any], speaker: int | None = 1, g: Any = None) -> Any:
     """What RVC's enc_p and flow make of `inputs`, [1, 192, T]."""
     pitch = torch.from_numpy(inputs["pitch"]) if hasattr(net.enc_p, "emb_pitch") else None
     frames = inputs["phone"].shape[1]
