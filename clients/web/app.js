@@ -59,7 +59,8 @@ export class App {
       const usable = held.voices.filter((card) => !card.error).map((card) => card.name);
       if (!usable.includes(this.settings.voice)) this.set({ voice: held.default });
       this.#view.voices();
-      if (!this.session.running) this.#become({ state: window.isSecureContext ? "idle" : "insecure" });
+      if (!this.session.running)
+        this.#become({ state: window.isSecureContext ? "idle" : "insecure" });
       this.#inform();
     } catch (error) {
       if (!(error instanceof ServerError)) throw error;

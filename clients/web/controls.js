@@ -15,7 +15,7 @@ const NOTES = ["C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A�
 
 export const MOST_METHODS = 4;
 export const GROUPS = [
-  { id: "pitch", label: "Pitch" },
+  { id: "pitch", label: "Pitch", silent: true },
   { id: "character", label: "Character" },
   { id: "levels", label: "Levels" },
   { id: "speakers", label: "Speakers", more: true },

@@ -116,11 +116,12 @@ function showState() {
   document.title = known.state === "live" ? `${told.title} timbral` : "timbral";
   document.body.dataset.state = known.state;
   document.body.classList.toggle("raw", bypass && session.running);
+  write("h-out", bypass && session.running ? "You" : "Voice");
   dress(byId("start"), session.running ? "stop" : "play", session.running ? "Stop" : "Start");
   byId("start").disabled = !session.running && (!app.voices.length || known.state === "asking");
   byId("start").classList.toggle("stop", session.running);
   press("mute", muted, muted ? "muted" : "mic", muted ? "Muted" : "Mute");
-  press("bypass", bypass, "bypass", bypass ? "Bypass is on" : "Bypass");
+  press("bypass", bypass, "bypass", "Bypass");
   press(
     "record",
     recording,

@@ -23,7 +23,7 @@ export class Panel {
       const box = make(
         "fieldset",
         { class: "group", id: `group-${group.id}` },
-        make("legend", { text: group.label }),
+        make("legend", { text: group.label, class: group.silent ? "sr" : "" }),
       );
       for (const control of rows) box.append(this.#row(control));
       (group.more ? rare : usual).append(box);

@@ -1,6 +1,6 @@
 // A level and a spectrogram, drawn from an analyser.
 
-const LOWEST = 70; // Hz, of what is drawn
+const LOWEST = 90; // Hz, of what is drawn
 const HIGHEST = 10_000;
 const DARK = -92; // dB of a bin that is not seen
 const BRIGHT = -32;
@@ -46,6 +46,7 @@ export class Scope {
 
   /** Draw from this analyser, or from none. */
   attach(analyser) {
+    if (analyser === this.#analyser) return;
     this.#analyser = analyser;
     if (analyser) {
       this.#bins = new Float32Array(analyser.frequencyBinCount);

@@ -46,7 +46,10 @@ export class Session {
   /** What the devices say of their own delay, in seconds; 0 where they do not know. */
   get delays() {
     const { outputLatency = 0, baseLatency = 0 } = this.#context ?? {};
-    return { input: this.microphone?.getSettings().latency ?? 0, output: outputLatency || baseLatency };
+    return {
+      input: this.microphone?.getSettings().latency ?? 0,
+      output: outputLatency || baseLatency,
+    };
   }
 
   /**

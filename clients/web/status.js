@@ -1,39 +1,39 @@
 // What the page says of its state, in words: what is so, and what to do.
 
 const WAITING = {
-  "": ["Server away", "Silence goes out meanwhile."],
-  overloaded: ["Server full", ""],
-  too_slow: ["Stream ended", ""],
-  idle: ["Stream ended", ""],
-  internal: ["Server error", ""],
+  "": ["Server away.", "Silence goes out meanwhile."],
+  overloaded: ["Server full.", ""],
+  too_slow: ["Stream ended.", ""],
+  idle: ["Stream ended.", ""],
+  internal: ["Server error.", ""],
 };
 const REFUSED = {
-  unauthorized: ["Token needed", "This server lets in who knows its token.", "token"],
-  voice_not_found: ["Voice missing", "", ""],
-  unsupported: ["Not possible here", "", "reset"],
-  bad_message: ["Server and page disagree", "", ""],
+  unauthorized: ["Token needed.", "This server lets in who knows its token.", "token"],
+  voice_not_found: ["Voice missing.", "", ""],
+  unsupported: ["Not possible here.", "", "reset"],
+  bad_message: ["Server and page disagree.", "", ""],
 };
 const FIXED = {
-  loading: ["calm", "Loading", "Asking the server for its voices."],
+  loading: ["calm", "Loading.", "Asking the server for its voices."],
   idle: ["calm", "Ready.", "Press Start and speak."],
   asking: ["calm", "Microphone?", "Allow it where your browser asks."],
-  connecting: ["calm", "Connecting", "The server prepares the voice."],
-  gone: ["warn", "Microphone gone", "Silence goes out. Plug it in again or choose another."],
+  connecting: ["calm", "Connecting.", "The server prepares the voice."],
+  gone: ["warn", "Microphone gone.", "Silence goes out. Plug it in again or choose another."],
   denied: [
     "bad",
-    "Microphone blocked",
+    "Microphone blocked.",
     "Allow it for this page, at the left of the address bar, and press Start.",
   ],
-  missing: ["bad", "No microphone", "Connect one and press Start."],
+  missing: ["bad", "No microphone.", "Connect one and press Start."],
   busy: [
     "bad",
-    "Microphone in use",
+    "Microphone in use.",
     "Another program holds it, or the system forbids it to this browser.",
   ],
   old: [
     "bad",
-    "Browser too old",
-    "This page needs AudioWorklet and module workers: Chrome 88, Firefox 114, Safari 15, or newer.",
+    "Browser too old.",
+    "This page needs AudioWorklet and module workers: Chrome 123, Firefox 120, Safari 17.5, or newer.",
   ],
 };
 export const ACTIONS = { token: "Enter token", reset: "Reset controls", retry: "Try now" };
@@ -60,7 +60,7 @@ export function describe(state) {
     case "insecure":
       return {
         tone: "bad",
-        title: "No secure connection",
+        title: "No secure connection.",
         text: insecure(state.address),
         action: "",
       };
