@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stream.errors import BadBundle
+from stream.models.blackbox import BlackBox
 from stream.models.content import ContentEncoder, EncoderCard, StudentEncoder
 from stream.models.f0 import Detectors
 from stream.models.hubert import open_encoder
@@ -142,8 +143,6 @@ def load_voice(
 
 def _synthesizer(folder: Path, card: VoiceCard, device: Device, threads: int) -> Synthesizer:
     if card.kind == "blackbox":
-        from stream.models.blackbox import BlackBox  # see there
-
         return BlackBox.of_card(folder / SYNTH, card, device, threads)
     if card.kind == "nsf":
         return NsfSynthesizer(
