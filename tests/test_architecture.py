@@ -29,6 +29,7 @@ MAY_IMPORT = {
 }
 KEPT_IN = {  # packages that only these places may import
     "torch": ("offline/train/", "offline/importer.py"),
+    "onnx": ("stream/importer/", "offline/train/"),
     "onnxruntime": ("stream/models/onnx.py", "offline/train/"),
     "faiss": ("stream/models/index.py", "offline/"),
     "aiohttp": ("server/",),
@@ -99,6 +100,21 @@ def test_the_converter_knows_no_sockets_tasks_logs_or_torch() -> None:
     for path in sources("stream"):
         tops = {name.split(".")[0] for name in imports(ast.parse(path.read_text("utf-8")))}
         assert not tops & NOT_IN_STREAM, path
+
+
+def test_in_the_converter_only_the_download_reaches_for_the_network() -> None:
+    for path in sources("stream"):
+        names = imports(ast.parse(path.read_text("utf-8")))
+        if any(within(name, {"urllib.request", "http.client"}) for name in names):
+            assert path == ROOT / "stream" / "importer" / "download.py"
+
+
+def test_what_converts_speech_loads_no_importer() -> None:
+    code = "import stream.engine, stream.models.store, sys; print(*sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert not set(run.stdout.split()) & {"onnx", "stream.importer", "urllib.request", "torch"}
 
 
 @pytest.mark.parametrize("module", LIGHT)
