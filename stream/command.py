@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from stream.options import DeviceName, Profile, VoiceName, transfer
+from stream.options import DeviceName, Profile, VoiceName, progress, transfer
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 voices = typer.Typer(help="List, inspect, add and remove voices.", no_args_is_help=True)
