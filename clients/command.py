@@ -3,13 +3,33 @@
 What a verb does is imported when it is called.
 """
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
-from stream.options import ProfileName, Source, Target, VoiceName, controllable, progress
+from stream.options import (
+    DeviceName,
+    ProfileName,
+    Source,
+    Target,
+    VoiceName,
+    controllable,
+    progress,
+)
+
+Part = Literal["in", "out", "both"]
+Server = Annotated[str, typer.Option("--server", help="Its address.")]
+Token = Annotated[
+    str | None,
+    typer.Option("--token", envvar="TIMBRAL_TOKEN", help="If the server asks for one."),
+]
+PresetName = Annotated[str, typer.Argument(metavar="NAME", help="One of `timbral presets list`.")]
+HERE = "ws://127.0.0.1:8765"
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+presets = typer.Typer(help="Saved voices with their controls.", no_args_is_help=True)
+app.add_typer(presets, name="presets", rich_help_panel=None)
 
 
 @app.command()
@@ -17,12 +37,10 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=Fa
 def send(
     source: Source,
     target: Target,
-    server: Annotated[str, typer.Option(help="Its address.")] = "ws://127.0.0.1:8765",
+    server: Server = HERE,
     voice: VoiceName = "starter",
     profile: ProfileName = "auto",
-    token: Annotated[
-        str | None, typer.Option(envvar="TIMBRAL_TOKEN", help="If the server asks for one.")
-    ] = None,
+    token: Token = None,
     faster_than_realtime: Annotated[
         bool, typer.Option("--faster-than-realtime", help="Do not keep the pace of speech.")
     ] = False,
@@ -55,3 +73,183 @@ def send(
     typer.echo(f"{report.table()}\n\n{target}: {report.summary()}")
     for refusal in report.refused:
         typer.echo(f"timbral: the server said: {refusal}", err=True)
+
+
+@app.command()
+@controllable
+def mic(
+    server: Server = HERE,
+    local: Annotated[
+        bool, typer.Option("--local", help="Convert in this process, without a server.")
+    ] = False,
+    voice: Annotated[
+        str | None, typer.Option(help="One of `timbral voices list`.  [default: starter]")
+    ] = None,
+    profile: ProfileName = "auto",
+    device: DeviceName = "auto",
+    token: Token = None,
+    input: Annotated[
+        str | None, typer.Option("--input", help="The microphone: `timbral devices` lists them.")
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(help="A loudspeaker, or `default`.  [default: a virtual microphone]"),
+    ] = None,
+    monitor: Annotated[
+        str | None, typer.Option(help="A second loudspeaker, or `default`, to hear oneself.")
+    ] = None,
+    block_ms: Annotated[
+        float, typer.Option(min=2.5, max=100.0, help="Of sound at once; more costs latency.")
+    ] = 5.0,
+    push_to_talk: Annotated[
+        bool, typer.Option("--push-to-talk", help="Be heard only while the space key is held.")
+    ] = False,
+    preset: Annotated[str | None, typer.Option(help="Begin with a saved preset.")] = None,
+    save_preset: Annotated[
+        str | None, typer.Option(help="Save the voice and controls under this name first.")
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Record to this .wav, .flac, .ogg or .mp3.")
+    ] = None,
+    part: Annotated[Part, typer.Option(help="What to record; both are left and right.")] = "both",
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the virtual microphone there at the end.")
+    ] = False,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Stop by itself after so long.")
+    ] = None,
+    *,
+    controls: dict[str, Any],
+) -> None:
+    """Talk in another voice in every program.
+
+    Takes your microphone, has it converted, and plays the result into a virtual microphone that
+    Discord, Zoom, OBS and games list as an input. While the server or a device is away, others hear
+    silence.
+
+    \b
+    Examples:
+      timbral mic
+      timbral mic --local --profile low --monitor default
+      timbral mic --input yeti --preset radio --record talk.wav
+    """
+    from clients.desk import Desk
+    from clients.live import show
+    from clients.mic import MicSettings
+    from clients.presets import Preset, Presets
+    from clients.sound import SoundSettings
+    from server.protocol import ControlValues
+
+    saved = Presets()
+    begin = saved.load(preset) if preset else Preset(name="plain", voice="starter")
+    values = begin.controls.model_dump(exclude_none=True) | controls
+    desk = Desk(
+        voice or begin.voice or "starter",
+        begin.profile if profile == "auto" else profile,
+        ControlValues(**values),
+        push_to_talk=push_to_talk,
+        presets=[saved.load(name) for name in saved.names()],
+    )
+    if save_preset:
+        typer.echo(f"Saved {saved.save(desk.as_preset(save_preset))}.")
+    studio = None
+    if local:
+        from clients.local import StoreStudio
+
+        studio = StoreStudio(device)
+    settings = MicSettings(
+        server=server,
+        token=token,
+        studio=studio,
+        sound=SoundSettings(
+            input=input, output=output, monitor=monitor, block_ms=block_ms, keep=keep
+        ),
+        record=record,
+        part=part,
+    )
+    show(settings, desk, seconds)
+
+
+@app.command()
+def devices() -> None:
+    """List microphones and loudspeakers.
+
+    \b
+    Example:
+      timbral devices
+    """
+    import sys
+
+    from clients.cables import find_cable
+    from clients.devices import listing
+    from clients.portaudio import list_devices
+
+    found = list_devices()
+    typer.echo(listing(found) or "No sound device was found.")
+    cable = find_cable(found, sys.platform)
+    if cable:
+        typer.echo(f"`timbral mic` plays to {cable.device}; choose {cable.microphone} elsewhere.")
+
+
+@presets.command("list")
+def list_presets() -> None:
+    """Show every preset, one a line.
+
+    \b
+    Example:
+      timbral presets list
+    """
+    from clients.presets import Presets
+
+    saved = Presets()
+    for name in saved.names():
+        preset = saved.load(name)
+        changed = preset.controls.model_dump(exclude_none=True)
+        shown = ", ".join(f"{key} {value}" for key, value in changed.items())
+        typer.echo(f"{name:20} {preset.voice:12} {shown}")
+
+
+@presets.command("import")
+def import_presets(
+    file: Annotated[Path, typer.Argument(help="What `presets export` or the web page wrote.")],
+) -> None:
+    """Take over presets from a file.
+
+    \b
+    Example:
+      timbral presets import radio.json
+    """
+    from clients.presets import Presets
+
+    for preset in Presets().add(file):
+        typer.echo(f"Added {preset.name}. Use it: timbral mic --preset '{preset.name}'")
+
+
+@presets.command("export")
+def export_preset(
+    name: PresetName, file: Annotated[Path, typer.Argument(help="The file to write.")]
+) -> None:
+    """Write a preset to a file, for others or for the web page.
+
+    \b
+    Example:
+      timbral presets export radio radio.json
+    """
+    from clients.presets import Presets
+
+    Presets().export(name, file)
+    typer.echo(f"Wrote {file}.")
+
+
+@presets.command("remove")
+def remove_preset(name: PresetName) -> None:
+    """Delete a preset.
+
+    \b
+    Example:
+      timbral presets remove radio
+    """
+    from clients.presets import Presets
+
+    Presets().remove(name)
+    typer.echo(f"Removed {name}.")

@@ -189,7 +189,7 @@ class Desk:
         self.preset = preset.name
         self.controls = {**vars(Controls()), **_given(preset.controls)}
         messages: list[ClientMessage] = [SetControls(**self.controls)]
-        if preset.voice != self.voice:
+        if preset.voice and preset.voice != self.voice:
             self.voice = preset.voice
             messages.append(SetVoice(voice=preset.voice))
         return messages

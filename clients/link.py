@@ -59,6 +59,11 @@ def stream_url(text: str) -> str:
     return urlunsplit((scheme, url.netloc, path, url.query, ""))
 
 
+def is_here(url: str) -> bool:
+    """Whether a server's address is this machine's own."""
+    return urlsplit(stream_url(url)).hostname in _HERE
+
+
 class VoiceLink:
     """An open stream: audio and messages out, `events` in. Get one from `open_link`.
 
@@ -173,7 +178,7 @@ async def _connect(address: str) -> ClientConnection:
             compression=None,  # sound does not shrink, and waiting for it costs time
             max_size=2 * MAX_AUDIO,
             max_queue=QUEUE,
-            proxy=None if urlsplit(address).hostname in _HERE else True,
+            proxy=None if is_here(address) else True,
             open_timeout=PATIENCE,
             close_timeout=2.0,
         )

@@ -1,13 +1,16 @@
-"""Named settings of voice and controls, one JSON file each under `TIMBRAL_HOME`/presets."""
+"""Named settings of voice and controls, one JSON file each under `TIMBRAL_HOME`/presets.
+
+Between people and programs they travel as `Exchange`, which the web page reads and writes too.
+"""
 
 import os
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from server.protocol import ControlValues, ProfileName, VoiceName
+from server.protocol import ControlValues, ProfileName
 from stream.errors import ConfigError
 from stream.home import default_home
 
@@ -22,9 +25,18 @@ class Preset(BaseModel):
 
     format: Literal[1] = 1
     name: str = Field(pattern=NAME.pattern)
-    voice: VoiceName
+    voice: str = Field(default="", max_length=64)  # "": whichever speaks
     profile: ProfileName = "auto"
     controls: ControlValues = ControlValues()
+
+
+class Exchange(BaseModel):
+    """Presets on their way to somebody else."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    timbral_presets: Literal[1] = 1
+    presets: tuple[Preset, ...]
 
 
 class Presets:
@@ -43,27 +55,25 @@ class Presets:
         if not path.is_file():
             known = ", ".join(self.names()) or "none"
             raise ConfigError(f"No preset '{name}'. There are: {known}.")
-        return _read(path)
+        return _read(path, Preset)
 
     def save(self, preset: Preset) -> Path:
         """Write a preset, over one of the same name."""
         path = self._path(preset.name)
-        return _write(path, preset)
+        return _write(path, preset.model_dump_json(indent=2, exclude_none=True))
 
     def remove(self, name: str) -> None:
         """Delete a preset."""
         self._path(self.load(name).name).unlink()
 
-    def add(self, path: Path, name: str | None = None) -> Preset:
-        """Take a preset that somebody exported into the folder, under `name` if given."""
+    def add(self, path: Path) -> list[Preset]:
+        """Take the presets that somebody exported into the folder, over those of the same names."""
         if not path.is_file():
             raise ConfigError(f"No file {path}.")
-        preset = _read(path)
-        if name is not None:
-            self._path(name)
-            preset = preset.model_copy(update={"name": name})
-        self.save(preset)
-        return preset
+        found = _read(path, Exchange).presets
+        for preset in found:
+            self.save(preset)
+        return list(found)
 
     def export(self, name: str, path: Path) -> None:
         """Write a preset to a file of the user's choice."""
@@ -71,7 +81,9 @@ class Presets:
             path = path / f"{name}.json"
         if not path.parent.is_dir():
             raise ConfigError(f"There is no folder {path.parent} to write {path.name} to.")
-        _write(path, self.load(name))
+        told = Exchange(presets=(self.load(name),))
+        unsaid = {"presets": {"__all__": {"format", "profile"}}}
+        _write(path, told.model_dump_json(indent=2, exclude_none=True, exclude=unsaid))
 
     def _path(self, name: str) -> Path:
         if not NAME.match(name):
@@ -82,11 +94,14 @@ class Presets:
         return self.folder / f"{name}.json"
 
 
-def _read(path: Path) -> Preset:
+Told = TypeVar("Told", Preset, Exchange)
+
+
+def _read(path: Path, kind: type[Told]) -> Told:
     try:
         if path.stat().st_size > BIGGEST:
             raise ConfigError(f"{path} is too big for a preset.")
-        return Preset.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
@@ -95,11 +110,11 @@ def _read(path: Path) -> Preset:
         raise ConfigError(f"{path} cannot be read: {error}.") from error
 
 
-def _write(path: Path, preset: Preset) -> Path:
+def _write(path: Path, text: str) -> Path:
     beside = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(preset.model_dump_json(indent=2, exclude_none=True) + "\n", "utf-8")
+        beside.write_text(text + "\n", "utf-8")
         os.replace(beside, path)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error}.") from error

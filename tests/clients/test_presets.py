@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -35,12 +36,30 @@ def test_one_goes_to_a_friend_and_back(presets: Presets, tmp_path: Path) -> None
     presets.save(LOUD)
     presets.export("loud", tmp_path)
     presets.export("loud", tmp_path / "other.json")
+    assert json.loads((tmp_path / "loud.json").read_text()) == {
+        "timbral_presets": 1,
+        "presets": [
+            {
+                "name": "loud",
+                "voice": "starter",
+                "controls": {"pitch": -3.5, "auto_pitch": False, "f0_methods": ["swift", "rmvpe"]},
+            }
+        ],
+    }
     presets.remove("loud")
     assert presets.names() == []
-    assert presets.add(tmp_path / "loud.json") == LOUD
-    assert presets.add(tmp_path / "other.json", "louder").name == "louder"
-    assert presets.names() == ["loud", "louder"]
-    assert presets.load("louder").controls == LOUD.controls
+    assert presets.add(tmp_path / "other.json") == [LOUD.model_copy(update={"profile": "auto"})]
+    assert presets.load("loud").controls == LOUD.controls
+
+
+def test_several_from_the_page_come_at_once(presets: Presets, tmp_path: Path) -> None:
+    (tmp_path / "page.json").write_text(
+        '{"timbral_presets": 1, "presets": [{"name": "a", "voice": "", "controls": {}},'
+        ' {"name": "b", "voice": "ada", "controls": {"pitch": 2}}]}'
+    )
+    assert [preset.name for preset in presets.add(tmp_path / "page.json")] == ["a", "b"]
+    assert presets.load("a").voice == ""
+    assert presets.load("b").controls.pitch == 2.0
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 65, "a\nb", "con:", "-x"])
@@ -63,10 +82,13 @@ def test_one_that_there_is_not_tells_which_there_are(presets: Presets) -> None:
     ("text", "why"),
     [
         ("hello", "Invalid JSON"),
-        ('{"name": "x", "voice": "y", "size": 3}', "size"),
-        ('{"name": "x", "voice": "y", "controls": {"pitch": 99}}', "controls.pitch"),
-        ('{"format": 2, "name": "x", "voice": "y"}', "format"),
-        ('{"name": "../x", "voice": "y"}', "name"),
+        ('{"timbral_presets": 1, "presets": [{"name": "x", "size": 3}]}', "size"),
+        (
+            '{"timbral_presets": 1, "presets": [{"name": "x", "controls": {"pitch": 99}}]}',
+            "controls.pitch",
+        ),
+        ('{"timbral_presets": 2, "presets": []}', "timbral_presets"),
+        ('{"timbral_presets": 1, "presets": [{"name": "../x", "voice": "y"}]}', "name"),
         (" " * 20_000, "too big"),
     ],
 )

@@ -1,0 +1,72 @@
+"""`timbral mic` on a terminal, and where there is none."""
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from types import FrameType
+
+from rich.console import Console
+from rich.live import Live
+
+from clients.desk import Desk
+from clients.keys import single_keys
+from clients.mic import MicSettings, Scene, run_mic
+from clients.view import line, picture
+
+TOLD_S = 10.0  # between two lines where there is no terminal
+
+
+def show(settings: MicSettings, desk: Desk, seconds: float | None = None) -> None:
+    """Run `timbral mic` and show it, for `seconds` if given. Raises `TimbralError`."""
+    console = Console()
+    with single_keys() as typing, _ending(desk, seconds):
+        if not console.is_terminal:
+            run_mic(settings, desk, Lines(console).show, typing=typing)
+            return
+        with Live(console=console, auto_refresh=False) as live:
+
+            def draw(scene: Scene) -> None:
+                live.update(picture(scene, time.monotonic()), refresh=True)
+
+            run_mic(settings, desk, draw, typing=typing)
+
+
+class Lines:
+    """Says what changed, a line at a time."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._state, self._told = "", float("-inf")
+
+    def show(self, scene: Scene) -> None:
+        """Say it when it is new, or when it was long ago."""
+        now = time.monotonic()
+        if scene.state != self._state or now - self._told > TOLD_S:
+            self._state, self._told = scene.state, now
+            self._console.print(line(scene), soft_wrap=True, highlight=False, markup=False)
+
+
+@contextmanager
+def _ending(desk: Desk, seconds: float | None) -> Generator[None, None, None]:
+    """While this lasts, signals end the talk in order: the virtual microphone goes too."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        desk.over = True
+
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.signal(number, end) for number in numbers}
+    timer = threading.Timer(seconds or 0.0, lambda: end(0, None))
+    timer.daemon = True
+    if seconds is not None:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        sys.stdout.flush()
