@@ -176,36 +176,64 @@ static void change_delay(struct line *line, const struct line_settings *settings
 	line->hopped = true;
 }
 
+/* How much of the converted voice is heard, into gain_converted; returns how many samples miss it. */
+static uint32_t move_voice(struct line *line, uint64_t position, uint32_t count)
+{
+	float step = 1.0f / (float)line->fade, voice = line->voice;
+	uint32_t end = run(line, position, count + line->fade), i = 0, missing = 0;
+	while (i < count) {
+		/* known up to `end`, so that from `sure` on it must have faded out */
+		uint32_t until = end < count ? end : count, sure = end > line->fade ? end - line->fade : 0;
+		for (; i < until && i <= sure && voice < 1.0f; i++)
+			line->gain_converted[i] = voice = towards(voice, 1.0f, step);
+		for (; i < until && i <= sure; i++)
+			line->gain_converted[i] = 1.0f;
+		for (; i < until; i++)
+			line->gain_converted[i] = voice = towards(voice, 0.0f, step);
+		for (; i < count && !line->known[(uint32_t)(position + i) & (line->size - 1)]; i++, missing++)
+			line->gain_converted[i] = voice = towards(voice, 0.0f, step);
+		if (i < count)
+			end = i + run(line, position + i, count + line->fade - i);
+	}
+	line->voice = voice;
+	return missing;
+}
+
+/* The four other gains, once they are where they should be: nearly always. */
+static void hold_gains(struct line *line, uint32_t count)
+{
+	float through = line->open * (1.0f - line->bypass), base = line->open * line->bypass;
+	float wet = through * line->wet, dry = through * (1.0f - line->wet), away = through * line->original;
+	for (uint32_t i = 0; i < count; i++) {
+		float voice = line->gain_converted[i];
+		line->gain_dry[i] = base + voice * dry + (1.0f - voice) * away;
+		line->gain_converted[i] = voice * wet;
+	}
+}
+
 /* The gains of the next `count` samples, the first of which is at `position`. */
 static void move_gains(struct line *line, uint64_t position, uint32_t count, const struct line_settings *settings)
 {
 	float step = 1.0f / (float)line->fade;
-	float open = line->delay == settings->delay ? 1.0f : 0.0f;
-	uint32_t end = run(line, position, count + line->fade), i = 0, missing = 0;
-	while (i < count) {
-		uint32_t until = end < count ? end : count;
-		for (; i < until; i++) {
-			bool sure = end - i >= line->fade;
-			line->voice = towards(line->voice, sure ? 1.0f : 0.0f, step);
-			line->gain_converted[i] = line->voice;
-		}
-		for (; i < count && !line->known[(uint32_t)(position + i) & (line->size - 1)]; i++, missing++)
-			line->gain_converted[i] = line->voice = towards(line->voice, 0.0f, step);
-		if (i < count)
-			end = i + run(line, position + i, count + line->fade - i);
+	float open = line->delay == settings->delay ? 1.0f : 0.0f, bypass = settings->bypass ? 1.0f : 0.0f;
+	float original = settings->original ? 1.0f : 0.0f;
+	uint32_t missing = move_voice(line, position, count);
+	atomic_fetch_add_explicit(&line->played, count, memory_order_relaxed);
+	atomic_fetch_add_explicit(&line->missing, missing, memory_order_relaxed);
+	if (line->open == open && line->bypass == bypass && line->original == original && line->wet == settings->wet) {
+		hold_gains(line, count);
+		return;
 	}
-	for (i = 0; i < count; i++) {
+	for (uint32_t i = 0; i < count; i++) {
 		line->open = towards(line->open, open, step);
-		line->bypass = towards(line->bypass, settings->bypass ? 1.0f : 0.0f, step);
-		line->original = towards(line->original, settings->original ? 1.0f : 0.0f, step);
+		line->bypass = towards(line->bypass, bypass, step);
+		line->original = towards(line->original, original, step);
 		line->wet = towards(line->wet, settings->wet, step);
 		float voice = line->gain_converted[i], through = line->open * (1.0f - line->bypass);
 		line->gain_converted[i] = through * voice * line->wet;
 		line->gain_dry[i] = line->open * line->bypass +
 				    through * (voice * (1.0f - line->wet) + (1.0f - voice) * line->original);
 	}
-	atomic_fetch_add_explicit(&line->played, count, memory_order_relaxed);
-	atomic_fetch_add_explicit(&line->missing, missing, memory_order_relaxed);
 }
 
 static bool is_front(const struct line *line, uint32_t channel)

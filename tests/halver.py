@@ -1,0 +1,62 @@
+"""A server whose voices change nothing but loudness: `python halver.py PORT [TOKEN]`, until killed.
+
+It is the real server around a trivial conversion, so that what comes back can be compared with what
+went out, sample by sample: ada is -0.5 of what is said, ben 0.25, and every 12 semitones double it.
+Prints a line when it is ready.
+"""
+
+import asyncio
+import sys
+
+import numpy as np
+from calls import FakeConversion, FakeVoices
+
+from server.app import run
+from server.call import Opened
+from server.config import ServerConfig
+from server.protocol import Start
+from stream.audio import Audio
+from stream.controls import Controls
+
+GAINS = {"ada": -0.5, "ben": 0.25, "slow": 1.0}
+HOP_S, LAG_S = 0.02, 0.04
+
+
+class Halver(FakeConversion):
+    """Multiplies by the voice's gain, `LAG_S` after a hop of `HOP_S` is complete."""
+
+    def __init__(self, rate: int, voice: str, controls: Controls) -> None:
+        super().__init__(hop=round(HOP_S * rate), lag=round(LAG_S * rate))
+        self.voice = voice
+        self.controls = controls
+
+    def step(self, block: Audio) -> Audio:
+        gain = GAINS[self.voice] * 2.0 ** (self.controls.pitch / 12.0)
+        out = super().step(np.float32(-gain) * block)  # which turns the sign
+        self.blocks.clear()
+        return out
+
+
+class HalvingVoices(FakeVoices):
+    """ada and ben; slow cannot be changed to while talking."""
+
+    def open(self, start: Start) -> Opened:
+        self.load(start.voice)
+        controls = Controls(**start.controls.model_dump(exclude_none=True))
+        halver = Halver(start.sample_rate, start.voice, controls)
+        return Opened(halver, "Numpy", "low", "")
+
+
+def main(port: int, token: str | None) -> None:
+    """Serve until killed."""
+    config = ServerConfig(port=port, voice="ada", max_streams=16, workers=1, token=token)
+
+    def announce(_running: object) -> None:
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+
+    asyncio.run(run(config, HalvingVoices, announce))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None)
