@@ -24,6 +24,7 @@ from server.failures import GOING_AWAY, TRY_LATER, Refused
 from server.pages import add_pages, assets
 from server.protocol import PATH, SUBPROTOCOL, VERSION, Encoding, ProfileName, Rate
 from server.session import PARTING_S, Session, attempt
+from server.uploads import Keeper, Uploads
 from stream.errors import ConfigError, VoiceNotFound
 
 log = logging.getLogger("timbral.server")
@@ -52,8 +53,10 @@ class Running:
     latencies: dict[str, float]  # milliseconds at 48 kHz, by profile
 
 
-class Voices(Backend, Protocol):
-    """What the server needs besides streams. All may block: they run in the loader thread."""
+class Voices(Backend, Keeper, Protocol):
+    """What the server needs besides streams. All may block: they run in the loader thread, except
+    what `Keeper` tells of.
+    """
 
     def warm(self) -> Warm:
         """Load the default voice and convert with it. Raises `TimbralError`."""
@@ -87,6 +90,7 @@ class Server:
         self._streams: set[str] = set()
         self._began = time.monotonic()
         self._provider = ""
+        self._uploads = Uploads(config, self._keeper)
         self.url = ""
         self._runner = web.AppRunner(
             self._app(), access_log=None, shutdown_timeout=PARTING_S, handler_cancellation=False
@@ -128,6 +132,8 @@ class Server:
 
     async def stop(self) -> None:
         """Accept no more, let streams end, close."""
+        if self.ready:
+            self._voices.close()
         for site in list(self._runner.sites):
             await site.stop()
         for session in self._sessions:
@@ -138,6 +144,7 @@ class Server:
         await self._runner.cleanup()
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._loader.shutdown(wait=False, cancel_futures=True)
+        self._uploads.stop()
 
     def _warm(self) -> Warm:
         self._voices = self._open_voices()
@@ -151,8 +158,14 @@ class Server:
         app.router.add_get("/v1/info", self._info)
         app.router.add_get("/v1/voices", self._list_voices)
         app.router.add_get("/v1/voices/{name}/preview.wav", self._preview)
+        self._uploads.route(app)
         add_pages(app, PAGES)
         return app
+
+    def _keeper(self) -> Keeper:
+        if not self.ready:
+            raise web.HTTPServiceUnavailable(text="The default voice is being loaded.\n")
+        return self._voices
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         asked = request.headers.get("Sec-WebSocket-Protocol")
@@ -249,8 +262,7 @@ class Server:
         return web.FileResponse(path, headers={"Content-Type": "audio/wav"})
 
     async def _load(self, work: Callable[[Voices], Any]) -> Any:
-        if not self.ready:
-            raise web.HTTPServiceUnavailable(text="The default voice is being loaded.\n")
+        self._keeper()
         loop = asyncio.get_running_loop()
         outcome = await loop.run_in_executor(self._loader, attempt, lambda: work(self._voices))
         if outcome.error is not None:

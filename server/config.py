@@ -25,6 +25,9 @@ class Limits:
     stats_s: float = 1.0
     faults_per_minute: int = 60  # bad messages that are answered; one more ends the stream
     failed_hops: int = 3  # failures of the conversion in a row that end the stream
+    upload_bytes: int = 1 << 30  # of one voice with its index
+    upload_pause_s: float = 30.0  # without any byte of an upload
+    import_s: float = 180.0  # for making a voice of what was uploaded
     texts: int = 256  # answers that wait for the client; past it the socket is not read
 
 

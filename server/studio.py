@@ -1,11 +1,13 @@
 """Where streams get their conversions: the store's voices, loaded once, on this machine."""
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from server.apart import apart
 from server.app import Warm
 from server.call import Opened
 from server.config import ServerConfig
@@ -31,6 +33,8 @@ class Studio:
         self._default = config.voice
         self._choices: dict[str, Choice] = {}
         self._choosing = threading.Lock()
+        self._import_s = config.limits.import_s
+        self._closing = threading.Event()
 
     def warm(self) -> Warm:
         """Load the default voice and convert with it, so that the first client need not wait."""
@@ -73,6 +77,20 @@ class Studio:
         """A recording of the voice, if there is one."""
         return self._store.preview(voice)
 
+    def add(self, files: Sequence[Path], name: str | None, index: Path | None) -> dict[str, Any]:
+        """Import a voice: {"voice": its card, "missing": what it still needs, or ""}."""
+        where = self._store.home, list(files), name, index
+        return apart(import_files, *where, most_s=self._import_s, give_up=self._closing)
+
+    def remove(self, name: str) -> None:
+        """Delete a voice; streams that speak with it go on."""
+        self._store.remove(name)
+        self._choices.pop(name, None)
+
+    def close(self) -> None:
+        """Give up what `add` is doing."""
+        self._closing.set()
+
     def _card(self, name: str) -> dict[str, Any]:
         try:
             return self._store.card(name).model_dump(mode="json", exclude={"files"})
@@ -86,6 +104,20 @@ class Studio:
             if voice.card.name not in self._choices:
                 self._choices[voice.card.name] = choose(voice)
             return self._choices[voice.card.name]
+
+
+def import_files(
+    home: Path, files: Sequence[Path], name: str | None, index: Path | None
+) -> dict[str, Any]:
+    """What `Studio.add` does, in a process of its own."""
+    from stream.importer.voices import advice, import_voice  # needs `onnx`, which serving does not
+
+    store = Store(home)
+    card = import_voice(files, store=store, name=name, index=index)
+    return {
+        "voice": card.model_dump(mode="json", exclude={"files"}),
+        "missing": advice(card, store),
+    }
 
 
 def _device(name: str) -> Device:

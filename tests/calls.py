@@ -1,7 +1,7 @@
 """A fake conversion and a whole conversation without sockets, for tests of the server."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from server.protocol import (
 from server.session import attempt
 from stream.audio import Audio
 from stream.controls import Controls
-from stream.errors import ConfigError, VoiceNotFound
+from stream.errors import ConfigError, HostileFile, VoiceNotFound
 
 RATE = 8_000
 START = Start(voice="ada", sample_rate=RATE, encoding="f32le")
@@ -86,6 +86,8 @@ class FakeVoices:
     def __init__(self, make: Callable[[], FakeConversion] = FakeConversion) -> None:
         self.make = make
         self.opened: list[FakeConversion] = []
+        self.added: list[tuple[str | None, list[tuple[str, bytes]]]] = []
+        self.removed: list[str] = []
 
     def open(self, start: Start) -> Opened:
         self.load(start.voice)
@@ -109,6 +111,22 @@ class FakeVoices:
     def preview(self, voice: str) -> Path | None:
         self.load(voice)
         return None
+
+    def add(self, files: Sequence[Path], name: str | None, index: Path | None) -> dict[str, Any]:
+        if name in self.NAMES:
+            raise ConfigError(f"There is a voice '{name}' already.")
+        held = [(path.name, path.read_bytes()) for path in [*files, *([index] if index else [])]]
+        if any(data.startswith(b"evil") or not data for _, data in held):
+            raise HostileFile(files[0], "it is evil")
+        self.added.append((name, held))
+        return {"voice": {"name": name or files[0].stem}, "missing": ""}
+
+    def remove(self, voice: str) -> None:
+        self.load(voice)
+        self.removed.append(voice)
+
+    def close(self) -> None:
+        pass
 
 
 @dataclass

@@ -7,7 +7,7 @@ from typing import get_args
 from calls import FakeVoices
 from pydantic import BaseModel
 
-from server.app import Server
+from server.app import PAGES, Server
 from server.config import Limits, ServerConfig
 from server.protocol import (
     HEADER,
@@ -129,6 +129,8 @@ def test_figures_are_those_of_the_code() -> None:
         f"At most {limits.outbox_s:g} s of answers",
         f"nothing at all for {limits.blocked_s:g} s is `too_slow`",
         f"nothing at all for {limits.idle_s:g} s",
+        f"At most {limits.upload_bytes >> 30} GiB, one upload at a time",
+        f"without a byte for {limits.upload_pause_s:g} s",
         f"at most {MAX_TEXT // 1024} KiB, a binary frame {MAX_AUDIO // 1024} KiB",
     ):
         assert figure in " ".join(PAGE.split()), figure
@@ -141,4 +143,4 @@ def test_every_path_is_told() -> None:
     app = server._runner.app  # pyright: ignore[reportPrivateUsage]
     served = {resource.canonical for resource in app.router.resources()}
     told = {row[0].strip("`") for row in rows("Who may connect")}
-    assert told | {"/v1/stream", "/page.js", "/page.css"} == served
+    assert told | {"/v1/stream", *PAGES} == served
