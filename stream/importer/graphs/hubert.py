@@ -25,6 +25,7 @@ Weights = Mapping[str, Array]
 FRONT_END = "feature_extractor.conv_layers"
 POSITIONS = "encoder.pos_conv_embed.conv"
 PROJECTION = "final_proj"
+WEIGHTS = "weights.bin"  # the numbers of both graphs
 EIGHT_BIT = 127  # the largest number of 8 bits, with a sign
 FIRST_HOP = CONTENT_HOP // NORMED  # samples between two outputs of the first convolution
 
@@ -70,13 +71,14 @@ class HubertShape:
 def write(
     shape: HubertShape, weights: Weights, folder: Path, *, eight_bit: bool = False
 ) -> list[str]:
-    """Write both graphs into `folder`; returns their names. `eight_bit` is said at `body`."""
-    front(shape, weights).save(folder / FRONT)
-    body(shape, weights, eight_bit=eight_bit).save(folder / BODY)
-    return [FRONT, BODY]
+    """Write both graphs into the empty `folder`; returns the files. `eight_bit`: see `body`."""
+    beside = folder / WEIGHTS
+    front(shape, weights, beside).save(folder / FRONT)
+    body(shape, weights, beside, eight_bit=eight_bit).save(folder / BODY)
+    return [FRONT, BODY, WEIGHTS]
 
 
-def front(shape: HubertShape, weights: Weights) -> Graph:
+def front(shape: HubertShape, weights: Weights, beside: Path | None = None) -> Graph:
     """Audio to one vector a frame: seven convolutions, layer norm, projection.
 
     audio   [1, 320 k + 80] at 16 kHz
@@ -90,7 +92,7 @@ def front(shape: HubertShape, weights: Weights) -> Graph:
     The GroupNorm after the first convolution has one group a channel, so it normalises each over
     time, here with mean and variance of `past` and the call's own outputs together.
     """
-    graph = Graph("hubert_front")
+    graph = Graph("hubert_front", beside)
     audio = graph.input("audio", (1, "n"))
     past = graph.input("past", (1, 2, shape.channels))
     count = graph.input("count", (1,))
@@ -136,7 +138,9 @@ def _statistics(
     return graph.reshape(gain, *down), graph.reshape(offset, *down), sums
 
 
-def body(shape: HubertShape, weights: Weights, *, eight_bit: bool = False) -> Graph:
+def body(
+    shape: HubertShape, weights: Weights, beside: Path | None = None, *, eight_bit: bool = False
+) -> Graph:
     """The transformer over a window of frames; only the newest ones come out.
 
     past      [c, width] frames that are heard
@@ -147,7 +151,7 @@ def body(shape: HubertShape, weights: Weights, *, eight_bit: bool = False) -> Gr
     eight_bit: the layers' matrices are kept in 8 bits, a scale a column, and what they are
     multiplied with is rounded to 8 bits as well, with one scale for all rows of a call.
     """
-    graph = EightBitGraph("hubert_body") if eight_bit else Graph("hubert_body")
+    graph = (EightBitGraph if eight_bit else Graph)("hubert_body", beside)
     past = graph.input("past", ("c", shape.width))
     new = graph.input("new", ("r", shape.width))
     x = graph.concat(past, new, axis=0)

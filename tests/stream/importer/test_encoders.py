@@ -161,7 +161,8 @@ def test_eight_bits_are_near_and_smaller(
     assert 0.001 < error < 0.2  # rounding weighs more on narrow rows
     plain = add(with_config(fairseq(tmp_path, weights)), "plain-48", tmp_path)
     sizes = [
-        (tmp_path / "models" / one.card.id / "body.onnx").stat().st_size for one in (encoder, plain)
+        (tmp_path / "models" / one.card.id / "weights.bin").stat().st_size
+        for one in (encoder, plain)
     ]
     assert sizes[0] < 0.6 * sizes[1]
 
