@@ -34,6 +34,7 @@ class HubertEncoder:
             {"frames": (None, card.width), "sums": (None, 2, card.channels)},
             device=device,
             threads=threads,
+            heavy=True,
         )
         self._body = OnnxModel(
             folder / BODY,
@@ -41,6 +42,7 @@ class HubertEncoder:
             {"features": (None, card.dim)},
             device=device,
             threads=threads,
+            heavy=True,
         )
         self.provider = self._body.provider
 
@@ -123,6 +125,7 @@ class WindowEncoder:
             {"features": (None, card.dim)},
             device=device,
             threads=threads,
+            heavy=True,
         )
         self.provider = self._model.provider
 

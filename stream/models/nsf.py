@@ -60,6 +60,7 @@ class NsfSynthesizer:
             {"z": (1, latent, None)},
             device=device,
             threads=threads,
+            heavy=True,
         )
         self.decoder = OnnxModel(
             folder / DECODER,
@@ -67,6 +68,7 @@ class NsfSynthesizer:
             {"audio": (1, 1, None)},
             device=device,
             threads=threads,
+            heavy=True,
         )
         self.provider = self.decoder.provider
 

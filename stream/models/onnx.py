@@ -1,5 +1,6 @@
 """The one place that knows ONNX Runtime."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -25,6 +26,7 @@ PROVIDERS: Mapping[str, str] = {
     "cpu": CPU,
 }
 AUTO = ("cuda", "directml", "cpu")  # the order in which `auto` tries; others only when asked for
+AUTO_HEAVY = ("cuda", "directml", "openvino", "cpu")  # OpenVINO pays for models of full size only
 
 STATE, NEXT = "state_", "next_"
 
@@ -41,6 +43,8 @@ class OnnxModel:
     it in and gets the next one back. The model holds none, so one serves every stream and thread.
 
     inputs, outputs   the names that must be there, each with its shape; `None` fits any length
+    heavy             a model of full size, for which `auto` takes OpenVINO where it is installed,
+                      in bf16 where the processor computes with it
 
     Raises `ModelNotFound`, `ModelMismatch` when names, shapes or states are others, and
     `DeviceUnavailable` when a device was asked for by name and does not run the graph (ONNX
@@ -55,11 +59,12 @@ class OnnxModel:
         *,
         device: Device = "cpu",
         threads: int = 1,
+        heavy: bool = False,
     ) -> None:
         if not path.is_file():
             raise ModelNotFound(path, "Install timbral again, or add the voice again.")
         self._path = path
-        self._ort = _session(path, device, threads)
+        self._ort = _session(path, device, threads, heavy)
         self.provider: str = self._ort.get_providers()[0]
         found_in = {i.name: i for i in self._ort.get_inputs()}
         found_out = {o.name: o for o in self._ort.get_outputs()}
@@ -136,12 +141,15 @@ def available_devices() -> list[Device]:
     return [device for device in DEVICES if PROVIDERS.get(device) in providers]
 
 
-def _session(path: Path, device: Device, threads: int) -> Any:
-    names = AUTO if device == "auto" else (device,)
+def _session(path: Path, device: Device, threads: int, heavy: bool) -> Any:
+    automatic = AUTO_HEAVY if heavy else AUTO
+    names = automatic if device == "auto" else (device,)
     for name in names:
         if PROVIDERS[name] not in ort.get_available_providers():
             continue
-        providers = [PROVIDERS[name]] if name == "cpu" else [PROVIDERS[name], CPU]
+        providers: list[Any] = [PROVIDERS[name]] if name == "cpu" else [PROVIDERS[name], CPU]
+        if name == "openvino":
+            providers[0] = (PROVIDERS[name], openvino_options(threads, heavy and has_bf16()))
         try:
             session = ort.InferenceSession(path, _options(threads), providers=providers)
         except Exception as error:  # ONNX Runtime raises a class of its own for every cause
@@ -149,6 +157,26 @@ def _session(path: Path, device: Device, threads: int) -> Any:
         if PROVIDERS[name] in session.get_providers():
             return session
     raise DeviceUnavailable(device, available_devices())
+
+
+def openvino_options(threads: int, half: bool) -> dict[str, str]:
+    """Options of OpenVINO's provider; `half` computes in bf16, with 8 bits of mantissa.
+
+    The settings go in as JSON text: a path to a file is not read, only logged, and the option
+    `precision` refuses bf16.
+    """
+    settings = {"INFERENCE_NUM_THREADS": str(threads)}
+    if half:
+        settings["INFERENCE_PRECISION_HINT"] = "bf16"
+    return {"device_type": "CPU", "load_config": json.dumps({"CPU": settings})}
+
+
+def has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this processor multiplies bf16 matrices itself; elsewhere than on Linux, False."""
+    if not cpuinfo.is_file():
+        return False
+    flags = next((li for li in cpuinfo.read_text().splitlines() if li.startswith("flags")), "")
+    return bool({"amx_bf16", "avx512_bf16"} & set(flags.split()))
 
 
 def _options(threads: int) -> ort.SessionOptions:

@@ -1,12 +1,14 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
 from stream.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
-from stream.models.onnx import OnnxModel, available_devices
+from stream.models.onnx import OnnxModel, available_devices, has_bf16, openvino_options
 
 F = TensorProto.FLOAT
 IN, OUT = {"x": (None,)}, {"y": (None,)}
@@ -110,3 +112,40 @@ def test_no_silent_fall_back_to_the_cpu(doubler: Path) -> None:
 
 def test_auto_says_what_it_chose(doubler: Path) -> None:
     assert OnnxModel(doubler, IN, OUT, device="auto").provider.endswith("ExecutionProvider")
+
+
+def test_openvino_computes_in_bf16_only_where_the_processor_does(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    for flags, half in [("fpu avx2", False), ("fpu avx512_bf16 avx2", True), ("amx_bf16", True)]:
+        cpuinfo.write_text(f"processor : 0\nflags\t\t: {flags}\nbugs : none\n")
+        assert has_bf16(cpuinfo) is half
+    assert not has_bf16(tmp_path / "none")
+
+
+def test_openvinos_options_carry_their_settings_as_text() -> None:
+    plain, half = openvino_options(2, half=False), openvino_options(2, half=True)
+    assert json.loads(plain["load_config"]) == {"CPU": {"INFERENCE_NUM_THREADS": "2"}}
+    assert json.loads(half["load_config"])["CPU"]["INFERENCE_PRECISION_HINT"] == "bf16"
+
+
+def test_auto_takes_openvino_for_models_of_full_size_only(
+    doubler: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    real = ort.InferenceSession
+
+    def session(path: Path, options: object, *, providers: list[object]) -> object:
+        asked.append(providers[0])
+        return real(path, options, providers=["CPUExecutionProvider"])
+
+    def available() -> list[str]:
+        return ["OpenVINOExecutionProvider", "CPUExecutionProvider"]
+
+    monkeypatch.setattr(ort, "InferenceSession", session)
+    monkeypatch.setattr(ort, "get_available_providers", available)
+    for heavy in (False, True):
+        OnnxModel(doubler, {"x": (None,)}, {"y": (None,)}, device="auto", heavy=heavy)
+    light, first, *_ = asked
+    assert light == "CPUExecutionProvider"
+    assert isinstance(first, tuple)
+    assert first[0] == "OpenVINOExecutionProvider"
