@@ -169,6 +169,9 @@ class Harness:
             stderr=self._log,
             text=True,
         )
+
+    def begin(self) -> None:
+        """Wait until sound flows."""
         self._line("ready")
 
     def ask(self, word: str, source: int, rest: str = "") -> dict[str, Any]:
@@ -210,6 +213,8 @@ class Harness:
     def error_db(self, source: int, gain: float, delay_ms: float) -> float:
         """How far what came out last is from `gain` times the sound, `delay_ms` later."""
         start, out = self.tail(source)
+        if len(out) < TAIL_S * self.rate * 0.9:
+            return 0.0  # not yet
         at = np.arange(start, start + len(out)) - round(delay_ms * self.rate / 1000)
         wanted = gain * self.sound[at % len(self.sound)]
         error = np.sqrt(np.mean((out[:, 0] - wanted) ** 2) / np.mean(self.sound**2))
@@ -270,6 +275,7 @@ def inside_obs(
     """A harness that is gone at the end, whatever happened."""
     harness = Harness(folder, screen, list(sources), **options)
     try:
+        harness.begin()
         yield harness
     finally:
         harness.kill()

@@ -313,7 +313,9 @@ static void obey(const char *word, struct feed *feed, const char *rest)
 		obs_source_set_enabled(feed->filter, atoi(rest));
 	if (!strcmp(word, "press") || !strcmp(word, "release"))
 		obs_enum_hotkeys(press_one, &press);
-	answer(stats(feed));
+	obs_data_t *data = stats(feed);
+	obs_data_set_bool(data, "pressed", press.is_done);
+	answer(data);
 }
 
 static void converse(void)
@@ -356,6 +358,7 @@ static void load(const char *plugin, const char *data)
 	struct obs_audio_info audio = {.samples_per_sec = rate, .speakers = speakers};
 	if (!obs_startup("en-US", NULL, NULL) || !obs_reset_audio(&audio))
 		exit(2);
+	obs_hotkey_enable_callback_rerouting(true);
 	obs_hotkey_set_callback_routing_func(route, NULL);
 	obs_register_source(&source_info);
 	if (obs_open_module(&module, plugin, data) != MODULE_SUCCESS || !obs_init_module(module))

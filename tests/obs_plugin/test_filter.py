@@ -37,9 +37,9 @@ def server() -> Generator[Server, None, None]:
     server.kill()
 
 
-def source(server: Server, **settings: Any) -> dict[str, Any]:
+def source(of: Server, **settings: Any) -> dict[str, Any]:
     fixed = {"delay_mode": "fixed", "delay_ms": DELAY, "timing": "sync", "voice": "ada"}
-    return {"server": server.url, **fixed, **settings}
+    return {"server": of.url, **fixed, **settings}
 
 
 def test_a_whole_evening(plain: str, server: Server, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_hotkeys_and_the_dialog(plain: str, server: Server, tmp_path: Path) -> N
     server.start()
     with inside_obs(tmp_path, plain, source(server), source(server)) as obs:
         obs.settle(0, -0.5, DELAY)
-        obs.ask("press", 0, "timbral.bypass.voice 0")
+        assert obs.ask("press", 0, "timbral.bypass.voice 0")["pressed"]
         obs.settle(0, 1.0, DELAY)
         obs.ask("press", 0, "timbral.bypass.voice 0")
         obs.settle(0, -0.5, DELAY)
