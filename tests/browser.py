@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from calls import FakeConversion, FakeVoices
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserType, Page, sync_playwright
 
 from server.app import Server
 from server.config import ServerConfig
@@ -27,7 +27,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
 MISSING = "Chromium is missing here: sudo apt-get install chromium"
 RATE = 48_000
 HOP = 240  # of the conversion that turns the sign: 5 ms
-LOW = 500.0  # Hz
+LOW = 250.0  # Hz
+LONGEST = 0.8  # s of delay that is looked for
 PATIENCE = 30.0  # s
 QUIET = [
     "--no-sandbox",
@@ -45,26 +46,43 @@ def tell(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
+def noise_file(path: Path, seconds: float = 10.0) -> Path:
+    """Write noise at -20 dBFS as a WAV file: no stretch of it is like another."""
+    noise = np.random.default_rng(0).normal(0.0, 0.1, int(seconds * RATE))
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes((32767 * np.clip(noise, -1, 1)).astype("<i2").tobytes())
+    return path
+
+
+@contextmanager
+def driving() -> Generator[BrowserType, None, None]:
+    """What browsers are launched with: one at a time in a process."""
+    with sync_playwright() as driver:
+        yield driver.chromium
+
+
 @contextmanager
 def browser(
-    microphone: Path | None = SPEECH, env: dict[str, str] | None = None
+    kind: BrowserType, microphone: Path | None, env: dict[str, str] | None = None
 ) -> Generator[Browser, None, None]:
     """Chromium; its microphone hears the file again and again, or without one is a real device."""
     words = QUIET
     if microphone:
         fed = f"--use-file-for-fake-audio-capture={microphone}"
         words = [*QUIET, "--use-fake-device-for-media-stream", fed]
-    with sync_playwright() as driver:
-        chromium = driver.chromium.launch(
-            executable_path=CHROMIUM,
-            args=words,
-            ignore_default_args=None if microphone else ["--mute-audio"],
-            env={**os.environ, **(env or {})},
-        )
-        try:
-            yield chromium
-        finally:
-            chromium.close()
+    chromium = kind.launch(
+        executable_path=CHROMIUM,
+        args=words,
+        ignore_default_args=None if microphone else ["--mute-audio"],
+        env={**os.environ, **(env or {})},
+    )
+    try:
+        yield chromium
+    finally:
+        chromium.close()
 
 
 @contextmanager
@@ -137,17 +155,18 @@ def low(sound: Audio) -> Any:
     return np.fft.irfft(spectrum, len(sound))
 
 
-def delays(spoken: Audio, heard: Audio, window: float = 0.2) -> tuple[list[float], list[float]]:
+def delays(spoken: Audio, heard: Audio, window: float = 0.1) -> tuple[list[float], list[float]]:
     """For each clean window of `heard`, in seconds: how late it is, and how alike (-1..1).
 
-    Clean is a window that is at most 0.05 away from being a copy, upright or upside down. Only what
+    Clean is a window without a hole that is nearly a copy, upright or upside down. Only what
     lies below `LOW` is looked at: there a buffer that plays 2 % faster changes little in a window.
     """
-    n, most = int(window * RATE), int(0.5 * RATE)
+    n, most = int(window * RATE), int(LONGEST * RATE)
+    silent = np.abs(heard) < 1e-5
     spoken, heard = low(spoken), low(heard)
     late: list[float] = []
     alike: list[float] = []
-    for start in range(most, len(heard) - n, n // 2):
+    for start in range(most, len(heard) - n, n):
         y = heard[start : start + n]
         x = spoken[start - most : start + n]
         size = 1 << (len(x) + n - 1).bit_length()
@@ -156,7 +175,8 @@ def delays(spoken: Audio, heard: Audio, window: float = 0.2) -> tuple[list[float
         power = np.concatenate([[0.0], np.cumsum(x**2, dtype=np.float64)])
         likeness = product / (np.sqrt((power[n:] - power[:-n]) * np.sum(y**2)) + 1e-9)
         best = int(np.argmax(np.abs(likeness)))
-        if np.sqrt(np.mean(y**2)) > 0.003 and abs(likeness[best]) > 0.95:
+        whole = np.mean(silent[start : start + n]) < 0.05 and np.sqrt(np.mean(y**2)) > 0.001
+        if whole and abs(likeness[best]) > 0.95:
             late.append((most - best) / RATE)
             alike.append(float(likeness[best]))
     return late, alike

@@ -1,6 +1,7 @@
-"""The page in a real browser, with a microphone that hears a recording of speech."""
+"""The page in a real browser, with a microphone that hears what the test wants."""
 
 import json
+import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from browser import RATE, app, background, begin, delays, heard_delays, record, tell, visiting
 from calls import FakeConversion, FakeVoices
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, BrowserType, Page
 
 from stream.audio import Audio
 
@@ -21,8 +22,18 @@ SMALL = {"width": 360, "height": 740}
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Generator[Browser, None, None]:
-    with browser.browser() as opened:
+def driver() -> Generator[BrowserType, None, None]:
+    with browser.driving() as kind:
+        yield kind
+
+
+@pytest.fixture(scope="module")
+def chromium(
+    driver: BrowserType, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[Browser, None, None]:
+    """A browser whose microphone hears noise."""
+    path = browser.noise_file(tmp_path_factory.mktemp("noise") / "noise.wav")
+    with browser.browser(driver, path) as opened:
         yield opened
 
 
@@ -81,8 +92,6 @@ def test_the_raw_voice_is_heard_only_with_bypass_which_is_off_until_it_is_presse
         begin(page)
         says(page, "Live.")
         assert page.get_attribute("#bypass", "aria-pressed") == "false"
-        _, alike = heard_delays(page)
-        assert max(alike) < -0.95
 
 
 def test_muted_is_silent(chromium: Browser, mirror: str) -> None:
@@ -170,6 +179,37 @@ def test_a_server_that_dies_is_silence_and_the_stream_comes_back_by_itself(
         page.wait_for_timeout(700)
         _, heard = record(page, 2.0)
         assert level(heard) > 0.001
+
+
+def test_after_a_stall_of_the_server_the_delay_is_soon_what_it_was(chromium: Browser) -> None:
+    stalls: list[float] = []
+
+    class Stalling(FakeConversion):
+        def step(self, block: Audio) -> Audio:
+            while stalls:
+                time.sleep(stalls.pop())
+            return super().step(block)
+
+    def delay(page: Page) -> float:
+        """The least of half a second: what a busy machine adds for a moment is left out."""
+        found: list[float] = []
+        for _ in range(4):
+            page.wait_for_timeout(125)
+            found.append(app(page, "app.figures.report.delay_ms"))
+        return min(found)
+
+    voices = FakeVoices(lambda: Stalling(hop=browser.HOP, lag=0))
+    with background(voices) as server, visiting(chromium, server.url) as page:
+        begin(page)
+        page.wait_for_timeout(2000)
+        before = delay(page)
+        stalls.append(0.25)
+        page.wait_for_timeout(2500)
+        after = delay(page)
+        skips = app(page, "app.figures.report.skips")
+    tell(f"delay of the buffer {before:.1f} ms, 3 s after a stall {after:.1f} ms, {skips} skips")
+    assert skips >= 1
+    assert after < before + 100
 
 
 def test_a_full_server_is_told_and_tried_again(chromium: Browser) -> None:
@@ -279,14 +319,18 @@ def test_everything_is_named_and_reached_by_keys(chromium: Browser, mirror: str)
         assert {"control-f0_methods-rmvpe", "control-autotune", "track", "appearance"} <= reached
 
 
-def test_speech_comes_back_in_another_voice(chromium: Browser) -> None:
-    with browser.starter() as url, visiting(chromium, url) as page:
+def test_speech_comes_back_in_another_voice(driver: BrowserType) -> None:
+    with (
+        browser.starter() as url,
+        browser.browser(driver, browser.SPEECH) as chromium,
+        visiting(chromium, url) as page,
+    ):
         page.check("#profile [value=low]", force=True)
         begin(page)
-        page.wait_for_timeout(2500)
+        page.wait_for_timeout(2000)
         spoken, heard = record(page, 3.0)
         tell("starter: " + page.inner_text("#budget").replace("\n", " "))
         assert page.inner_text("#version").startswith("Server ")
-    late, _ = delays(spoken, heard)
-    assert len(late) <= 2, "the raw voice was heard"
     assert level(heard) > 0.1 * level(spoken)
+    late, alike = delays(spoken, heard, window=0.3)
+    assert len(late) <= 2, f"the raw voice was heard {late} {alike}"
