@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import wave
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -185,9 +185,10 @@ def delays(spoken: Audio, heard: Audio, window: float = 0.1) -> tuple[list[float
 class Background:
     """A server in a thread: its voices turn the sign of every sample."""
 
-    def __init__(self, voices: FakeVoices | None = None, **settings: Any) -> None:
+    def __init__(self, voices: FakeVoices | None, **settings: Any) -> None:
         self._voices = voices or FakeVoices(lambda: FakeConversion(hop=HOP, lag=0))
-        self._settings = {"port": 0, "voice": "ada", "max_streams": 8, **settings}
+        self._settings: dict[str, Any] = {"port": 0, "voice": "ada", "max_streams": 8, **settings}
+        self._end: Callable[[], object] = lambda: None
         self.url = ""
         self.start()
 
@@ -196,14 +197,15 @@ class Background:
         up = threading.Event()
 
         async def serve() -> None:
-            self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+            loop, end = asyncio.get_running_loop(), asyncio.Event()
+            self._end = lambda: loop.call_soon_threadsafe(end.set)
             server = Server(ServerConfig(**self._settings), lambda: self._voices)
             await server.start()
             await server.warm()
             self.url = server.url
             self._settings["port"] = int(server.url.rsplit(":", 1)[1])
             up.set()
-            await self._end.wait()
+            await end.wait()
             await server.stop()
 
         self._thread = threading.Thread(target=asyncio.run, args=[serve()])
@@ -213,7 +215,7 @@ class Background:
     def stop(self) -> None:
         """Close all streams and the port."""
         if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._end.set)
+            self._end()
             self._thread.join(PATIENCE)
 
 
