@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -182,11 +182,12 @@ def compare(
 ) -> Heard:
     """Where in `heard` [n] the windows of `said` [n] are found, by cross-correlation.
 
-    A window of 0.25 s is clean when the correlation is at least `least` in size.
+    A window of 0.1 s is clean when the correlation is at least `least` in size. Playback at a
+    speed of 1.002 is clean still, for sound below 2 kHz.
     """
-    width, reach = rate // 4, int(longest * rate)
+    width, reach = rate // 10, int(longest * rate)
     delays, gains, windows = list[float](), list[float](), 0
-    for start in range(0, len(said) - width - reach, width):
+    for start in range(0, len(said) - width - reach + 1, width):
         x, y = said[start : start + width], heard[start : start + width + reach]
         power = float(np.dot(x, x))
         if power / width < 1e-6:
@@ -194,7 +195,7 @@ def compare(
         windows += 1
         size = 1 << (len(y) + width - 1).bit_length()
         product = np.fft.irfft(np.fft.rfft(y, size) * np.conj(np.fft.rfft(x, size)), size)
-        at = int(np.argmax(np.abs(product[:reach])))
+        at = int(np.argmax(np.abs(product[: len(y) - width + 1])))
         found = heard[start + at : start + at + width]
         likeness = product[at] / np.sqrt(power * float(np.dot(found, found)) + 1e-20)
         if abs(likeness) >= least:
@@ -207,11 +208,10 @@ def compare(
 
 
 def noise(seconds: float = 2.0, seed: int = 0) -> Audio:
-    """White noise at -20 dBFS, [n] at 48 kHz."""
+    """Noise from 200 to 1500 Hz at -20 dBFS, [n] at 48 kHz."""
     n = int(seconds * RATE)
-    return (0.1 * np.random.default_rng(seed).standard_normal(n)).astype(np.float32)
-
-
-def applied(environment: Mapping[str, str]) -> Mapping[str, str]:
-    """The process's own environment with `environment` in it."""
-    return {**os.environ, **environment}
+    spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(n))
+    hertz = np.fft.rfftfreq(n, 1.0 / RATE)
+    spectrum[(hertz < 200.0) | (hertz > 1500.0)] = 0.0
+    sound = np.fft.irfft(spectrum, n)
+    return (0.1 * sound / np.std(sound)).astype(np.float32)
