@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from published import STAGES, new_names, rvc_config, rvc_file, rvc_state, save_pth
 from safetensors.torch import save_file
 
@@ -16,7 +19,7 @@ from stream.importer.checkpoint import RvcCheckpoint
 from stream.importer.layout import layout
 from stream.importer.recognise import recognise
 from stream.importer.says import rate, text
-from stream.importer.tensors import read_tensors
+from stream.importer.tensors import TensorFile, read_tensors
 
 NARROW = 8
 
@@ -305,3 +308,22 @@ def test_rates_and_texts_are_read_in_any_form() -> None:
     ]
     assert text("a\nb" + "c" * 500) == "a b" + "c" * 197
     assert (text(float("nan")), text([1]), text(True), text(3)) == ("", "", "", "3")
+
+
+STATE = rvc_state(narrow=NARROW)
+SHAPES = st.lists(st.integers(0, 70), max_size=4)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 1000), SHAPES, st.sampled_from(["f", "d", "q"])), max_size=3)
+)
+def test_tensors_of_any_shape_give_a_voice_or_a_typed_error(
+    changes: list[tuple[int, list[int], str]],
+) -> None:
+    tensors = {name: value.numpy() for name, value in STATE.items()}
+    for at, shape, kind in changes:
+        tensors[list(tensors)[at % len(tensors)]] = np.ones(shape, kind)
+    with suppress(BadCheckpoint):
+        found = recognise(TensorFile(Path("a.pth"), "torch", tensors, {"config": ["?"] * 18}))
+        assert {name: value.shape for name, value in found.weights.items()} == layout(found.shape)

@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 import torch
 from published import rvc_file, save_pth
+from strangers import Stranger
+from typer.testing import CliRunner
 
+from stream.command import app
 from stream.errors import BadBundle, BadCheckpoint, ConfigError, HostileFile, TimbralError
 from stream.importer.voices import advice, import_voice, voice_name
 from stream.models.store import Store
@@ -79,6 +82,34 @@ def test_a_checkpoint_becomes_a_voice(store: Store, files: Path) -> None:
     assert set(card.files) == {"prior.onnx", "decoder.onnx"}
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert [path.name for path in (store.home / "voices").iterdir()] == ["ada-lovelace"]
+
+
+@pytest.mark.parametrize("name", ["Grace.onnx", "Grace.pth"])
+def test_somebody_elses_export_becomes_a_voice_whatever_it_is_called(
+    store: Store, files: Path, tmp_path: Path, name: str
+) -> None:
+    stranger = Stranger(speakers=2, dim=256)
+    stranger.save(tmp_path / name)
+    (index,) = files.glob("*Old*")
+    card = import_voice([tmp_path / name], index=index, store=store)
+    assert (card.name, card.kind, card.rvc_version) == ("grace", "blackbox", "v1")
+    assert (card.sample_rate, card.feature_dim) == (100 * stranger.hop, 256)
+    assert card.speakers == ("speaker 0", "speaker 1")
+    assert (card.encoder, set(card.files)) == ("contentvec-256", {"synth.onnx", INDEX})
+
+
+def test_the_command_says_what_was_added_and_what_is_missing(
+    tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIMBRAL_HOME", str(tmp_path / "home"))
+    run = CliRunner().invoke
+    (index,) = files.glob("added*Ada*")
+    told = run(app, ["voices", "add", str(ada(files)), "--index", str(index), "--name", "ada"])
+    assert told.exit_code == 0
+    assert "Added ada: RVC v2, 40000 Hz, with an index, encoder contentvec-768." in told.stdout
+    assert "timbral models pull contentvec-768" in told.stdout
+    assert isinstance(run(app, ["voices", "add", str(index)]).exception, ConfigError)
+    assert Store(tmp_path / "home").names() == ["starter", "ada"]
 
 
 def test_the_index_is_taken_from_the_archive_or_as_told(
