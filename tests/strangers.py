@@ -14,6 +14,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, parser
 
+from stream.noise import frame_noise
+
 Exporter = Literal["w-okada", "deiteris", "RVC WebUI", "obs-rvc"]
 LATENT = 12
 
@@ -205,3 +207,20 @@ def typed(model: Any, name: str, kind: int = TensorProto.FLOAT) -> Any:
         if value.name == name:
             value.type.tensor_type.elem_type = kind
     return model
+
+
+EXPORTED = Path(__file__).parent / "golden" / "rvc_export.onnx.xz"
+EXPORTED_FRAMES, EXPORTED_NOISE = 40, 24 + 400  # rows: of the latent, and of the sound
+
+
+def exported_inputs(frames: int, hz: float) -> dict[str, Any]:
+    """Seeded inputs for the voice that torch exported (`golden/make_export.py`)."""
+    draw = np.random.default_rng(7)
+    return {
+        "features": draw.standard_normal((1, frames, 768)).astype(np.float32),
+        "length": np.array([frames]),
+        "pitch": draw.integers(1, 256, (1, frames)),
+        "f0": np.full((1, frames), hz, np.float32),
+        "speaker": np.array([1]),
+        "noise": frame_noise(8, 0, frames, EXPORTED_NOISE)[np.newaxis],
+    }

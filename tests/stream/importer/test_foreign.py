@@ -1,3 +1,4 @@
+import lzma
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,14 +10,25 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, numpy_helper, parser
 from onnx.external_data_helper import convert_model_to_external_data, set_external_data
-from strangers import LATENT, Exporter, Stranger, rename, typed
+from strangers import (
+    EXPORTED,
+    EXPORTED_FRAMES,
+    EXPORTED_NOISE,
+    LATENT,
+    Exporter,
+    Stranger,
+    exported_inputs,
+    rename,
+    typed,
+)
 
 from stream.audio import Audio
 from stream.errors import BadCheckpoint, HostileFile
 from stream.importer import foreign
 from stream.importer.graphs.foreign import wrapped
-from stream.models.blackbox import inputs_of
+from stream.models.blackbox import BlackBox, inputs_of
 from stream.models.onnx import OnnxModel
+from stream.models.synth import Speaker
 from stream.noise import frame_noise
 
 EXPORTERS: list[Exporter] = ["w-okada", "deiteris", "RVC WebUI", "obs-rvc"]
@@ -312,3 +324,51 @@ def test_wrapping_leaves_the_original_as_it_is() -> None:
     before = model.SerializeToString()
     wrapped(model, 768, None)
     assert model.SerializeToString() == before
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[foreign.ForeignVoice, BlackBox]:
+    """RVC's own network as torch exports it, imported."""
+    folder = tmp_path_factory.mktemp("exported")
+    (folder / "voice.onnx").write_bytes(lzma.decompress(EXPORTED.read_bytes()))
+    voice = foreign.recognise(folder / "voice.onnx")
+    (name,) = foreign.write_bundle(voice, folder)
+    hop = voice.sample_rate // 100
+    return voice, BlackBox(folder / name, dim=768, noise=voice.noise, hop=hop, device="cpu")
+
+
+@pytest.mark.slow
+def test_what_torch_exports_of_rvcs_own_network_says_what_torch_says(
+    exported: tuple[foreign.ForeignVoice, BlackBox],
+) -> None:
+    voice, synth = exported
+    assert (voice.exporter, voice.dim, voice.sample_rate) == ("w-okada", 768, 40_000)
+    assert (voice.speakers, voice.noise) == (3, EXPORTED_NOISE)
+    golden = np.load(EXPORTED.with_name("rvc_export.npz"))
+    # Torch and ONNX Runtime add up the phase in another order, in single precision.
+    for hz, most in (("0", 1e-3), ("220", 2e-2)):
+        inputs = exported_inputs(EXPORTED_FRAMES, float(hz))
+        length = inputs.pop("length")
+        assert length == EXPORTED_FRAMES
+        audio = np.asarray(synth.model(**inputs, skip=np.array([0]))["audio"], np.float32)
+        wanted = golden[hz].astype(np.float32)
+        assert audio.shape == wanted.shape
+        assert np.abs(audio - wanted).max() < most * np.abs(wanted).max()
+
+
+@pytest.mark.slow
+def test_what_torch_exports_speaks_without_a_seam(
+    exported: tuple[foreign.ForeignVoice, BlackBox],
+) -> None:
+    inputs = exported_inputs(200, 180.0)
+    stretch, hop, ahead = exported[1].open(8, 24), 30, 6
+    features = np.repeat(inputs["features"][0, ::20], 20, axis=0)  # slow, as speech is
+    parts = [
+        stretch.step(features[at : at + hop + ahead], inputs["f0"][0, at : at + hop + ahead],
+                     ahead, at, Speaker(1))
+        for at in range(0, 180, hop)
+    ]  # fmt: skip
+    rough = np.abs(np.diff(np.concatenate(parts).astype(np.float64), 2))
+    fades = [rough[at * 400 : at * 400 + 400] for at in range(hop, 180, hop)]
+    assert np.concatenate(fades).mean() < 1.1 * rough[hop * 400 :].mean()
+    assert np.concatenate(fades).max() <= rough.max()
