@@ -67,16 +67,20 @@ class Conversion:
         self.sample_rate = sample_rate
         self.controls = controls if controls is not None else Controls()
         self.bypass = False
-        self.frames = profile.content_frames
         self.frame = sample_rate // FRAMES_PER_SECOND  # samples a content frame
-        self.hop = self.frames * self.frame
         self._seed, self._lap = seed, lap
         self._profile = profile
+        self._longest = max(map(_frames, [profile, *voice.profiles.values()]))
         self._ahead = self._look_ahead(voice)
         self._lead = _analysis_lead(sample_rate, voice)
         self._lag = self._least_lag(voice)
         self._wanted = voice
         self.reset()
+
+    @property
+    def hop(self) -> int:
+        """Samples that one inference step takes."""
+        return self._profile.content_frames * self.frame
 
     @property
     def latency(self) -> int:
@@ -100,20 +104,42 @@ class Conversion:
             )
         self._wanted = voice
 
+    @property
+    def profile(self) -> Profile:
+        """The profile in force."""
+        return self._profile
+
+    def change_profile(self, profile: Profile) -> None:
+        """Take longer or shorter hops, from the next one on; no sample is lost or said twice.
+
+        `hop` and `latency` change with it. Raises `ConfigError` for a profile that looks another
+        distance ahead, or whose hop is longer than those of the voice's own profiles.
+        """
+        if profile.look_ahead != self._profile.look_ahead or _frames(profile) > self._longest:
+            raise ConfigError(f"A stream cannot go on with hops of {profile.hop_ms} ms.")
+        self._profile = profile
+        self._line.profile = profile
+        waiting = self._blocks.flush()
+        self._blocks = Blocks(self.hop)
+        self._waiting = waiting
+
     def reset(self) -> None:
         """Drop what is inside; the next sample is the first of a new stream."""
         rate = self.sample_rate
+        room = rate + 4 * (self._longest * self.frame + self._lag)
         self._blocks = Blocks(self.hop)
         self._to_analysis = Resampler(rate, ANALYSIS_RATE)
-        self._heard = Ring((HEARD_SECONDS + self.frames // FRAMES_PER_SECOND) * ANALYSIS_RATE)
+        self._waiting = np.zeros(0, np.float32)  # samples of a hop that a change cut short
+        self._heard = Ring((HEARD_SECONDS + self._longest // FRAMES_PER_SECOND) * ANALYSIS_RATE)
         self._heard.write(np.zeros(self._lead, np.float32))
-        self._raw = Ring(rate + 4 * self.latency)
+        self._raw = Ring(room)
         self._gate = Gate(self._ahead)
         self._voice = self._wanted
         match = PitchMatch(self._voice.card.f0_median_hz)
         self._line = self._new_line(self._voice, 0, match, self.controls.formant)
-        self._said = Ring(rate + 4 * self.latency)
-        self._hops = 0  # converted since the start
+        self._said = Ring(room)
+        self._at = 0  # content frames heard since the start
+        self._due = 0  # samples that are out, or about to be
         self._taken = 0  # samples that came in
         self._given = 0  # samples that went out
         self._dry = 0.0  # 1 while the raw voice is heard
@@ -121,12 +147,15 @@ class Conversion:
     def step(self, block: Audio) -> Audio:
         """[any] samples in -> [any] samples that are ready, following those of the last call."""
         self._taken += len(block)
+        if len(self._waiting):
+            block = np.concatenate([self._waiting, block])
+            self._waiting = self._waiting[:0]
         return self._join([self._hop(hop) for hop in self._blocks.step(block)])
 
     def flush(self) -> Audio:
         """The samples still inside; afterwards the stream is as new."""
         rest = self._taken - self._given
-        silence = np.zeros(rest + self.latency, np.float32)
+        silence = np.concatenate([self._waiting, np.zeros(rest + self.latency, np.float32)])
         out = self._join([self._hop(hop) for hop in self._blocks.step(silence)])[:rest]
         self.reset()
         return out
@@ -142,16 +171,16 @@ class Conversion:
             self._raw.write(block)
             block = block * np.float32(gain(controls.input_gain_db))
             self._heard.write(self._to_analysis.step(block))
-        first = self._hops * self.frames - self._ahead
-        self._hops += 1
+        first = self._at - self._ahead
+        self._at += self._profile.content_frames
         opened = self._decide(controls.gate_db)
         self._convert(max(first, 0), opened[max(-first, 0) :], controls)
         return self._emit()
 
     def _decide(self, gate_db: float) -> Open:
         """The gate for the newest hop's content frames, `ahead` frames ago."""
-        end = self._hops * self.frames * CONTENT_HOP
-        audio = self._heard.read(end - self.frames * CONTENT_HOP, end)
+        end = self._at * CONTENT_HOP
+        audio = self._heard.read(end - _frames(self._profile) * CONTENT_HOP, end)
         return self._gate.step(frame_levels(audio, CONTENT_HOP), gate_db)
 
     def _convert(self, first: int, opened: Open, controls: Controls) -> None:
@@ -174,8 +203,8 @@ class Conversion:
 
     def _emit(self) -> Audio:
         """What the latency law says is due, taken from the converted or the raw voice."""
-        due = max(0, self._hops * self.hop - self._lag)
-        since = max(0, due - self.hop)
+        since, due = self._due, max(0, self._at * self.frame - self._lag)
+        self._due = due
         out = self._said.read(since, due)
         target = 1.0 if self.bypass else 0.0
         if self._dry or target:
@@ -214,6 +243,10 @@ class Conversion:
         )
         seconds = self._ahead / FRAMES_PER_SECOND + self._lead / ANALYSIS_RATE + resampling
         return math.ceil(seconds * self.sample_rate)
+
+
+def _frames(profile: Profile) -> int:
+    return profile.content_frames
 
 
 def _analysis_lead(sample_rate: int, voice: Voice) -> int:

@@ -63,7 +63,7 @@ class Line:
         lap: Lap = no_lap,
     ) -> None:
         self._voice, self._heard, self._lap = voice, heard, lap
-        self._seed, self._profile = seed, profile
+        self._seed, self.profile = seed, profile
         self._origin = self._next = first
         self._stretch = Stretch(formant, voice.card.hop)
         self._frame = FRAMES_PER_CONTENT * voice.card.hop  # voice samples a content frame
@@ -151,9 +151,9 @@ class Line:
 
     def _features(self, since: int, until: int) -> Audio:
         """[n + p, dim] of the content frames since .. until - 1 and of provisional ones."""
-        voice, ahead = self._voice, self._voice.look_ahead(self._profile)
+        voice, ahead = self._voice, self._voice.look_ahead(self.profile)
         if self._hearing is None:
-            self._hearing = voice.encoder.open(ahead, self._profile.context)
+            self._hearing = voice.encoder.open(ahead, self.profile.context)
             past = max(0, since - self._hearing.warm)
             self._hearing.hear(self._listen(past, since + ahead))
         return self._hearing.step(self._listen(since + ahead, until + ahead))
@@ -163,7 +163,7 @@ class Line:
 
     def _f0(self, since: int, until: int, controls: Controls) -> tuple[Audio, Open]:
         """The pitch to sing [2 (n + p)] at 100 frames/s and where it is voiced."""
-        delay, n = self._voice.look_ahead(self._profile), until - since
+        delay, n = self._voice.look_ahead(self.profile), until - since
         detector = self._voice.detectors.live(controls.f0_methods, controls.f0_blend)
         end = (until + delay) * CONTENT_HOP
         f0 = detector(self._heard.read(end - detector.window(n, delay), end), n, delay)
@@ -181,7 +181,7 @@ class Line:
     def _say(self, features: Audio, f0: Audio, n: int, said: int, controls: Controls) -> Audio:
         """The sound of the first `n` content frames of those given."""
         if self._speech is None:
-            self._speech = self._voice.synth.open(self._seed, self._profile.context)
+            self._speech = self._voice.synth.open(self._seed, self.profile.context)
             self._loudness = Loudness()
         if n == 0:
             return np.zeros(0, np.float32)

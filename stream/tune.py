@@ -1,10 +1,11 @@
-"""Chooses the profile for this machine: the lowest latency that it keeps up with."""
+"""Chooses the profile for this machine, and steps to another when the machine gets busy."""
 
+from collections import deque
 from dataclasses import dataclass
 
 from stream.controls import Controls
 from stream.models.voice import Voice
-from stream.profiles import Profile
+from stream.profiles import Profile, Profiles
 from stream.timing import measure
 
 SECONDS = 0.4  # of audio measured per profile
@@ -31,3 +32,57 @@ def choose(voice: Voice, *, controls: Controls | None = None) -> Choice:
             return Choice(profile, "; ".join(seen))
     slowest = profiles[-1]
     return Choice(slowest, "; ".join(seen) + ": this machine is too slow to be always in time")
+
+
+class Tuner:
+    """Watches one live stream and says when it should take longer or shorter hops.
+
+    Laws: it steps up when a tenth of the hops of the last 2 s took longer than they may. It steps
+    down when every hop of a calm stretch would also have fitted into `DOWN` of the next shorter
+    hop. A calm stretch lasts 20 s, and twice as long after every step down that had to be taken
+    back, so that it does not flap. Time is told by the caller, in seconds.
+    """
+
+    UP, DOWN = 0.95, 0.6  # parts of a hop that computing takes
+    BUSY_SECONDS, LATE_SHARE = 2.0, 0.1
+    CALM_SECONDS, MOST_CALM = 20.0, 640.0
+
+    def __init__(self, profiles: Profiles, profile: Profile) -> None:
+        self._profiles = sorted(profiles.values(), key=lambda p: p.content_frames)
+        self.profile = profile
+        self._calm_needed = self.CALM_SECONDS
+        self._stepped_down = False  # by the last step
+        self._recent: deque[tuple[float, bool]] = deque()  # when, and whether it took too long
+        self._calm_since: float | None = None
+
+    def observe(self, seconds: float, now: float) -> Profile | None:
+        """A hop took `seconds`; the profile to change to, if it is time to."""
+        part = 1000.0 * seconds / self.profile.hop_ms
+        self._recent.append((now, part > self.UP))
+        while self._recent[0][0] < now - self.BUSY_SECONDS:
+            self._recent.popleft()
+        shorter, longer = self._neighbours()
+        late = sum(late for _, late in self._recent)
+        if longer and late >= 3 and late > self.LATE_SHARE * len(self._recent):
+            if self._stepped_down:
+                self._calm_needed = min(2.0 * self._calm_needed, self.MOST_CALM)
+            return self._step(longer, down=False)
+        if shorter is None or 1000.0 * seconds > self.DOWN * shorter.hop_ms:
+            self._calm_since = None
+        elif self._calm_since is None:
+            self._calm_since = now
+        elif now - self._calm_since >= self._calm_needed:
+            return self._step(shorter, down=True)
+        return None
+
+    def _neighbours(self) -> tuple[Profile | None, Profile | None]:
+        at = self._profiles.index(self.profile)
+        shorter = self._profiles[at - 1] if at else None
+        longer = self._profiles[at + 1] if at + 1 < len(self._profiles) else None
+        return shorter, longer
+
+    def _step(self, profile: Profile, *, down: bool) -> Profile:
+        self.profile, self._stepped_down = profile, down
+        self._recent.clear()
+        self._calm_since = None
+        return profile

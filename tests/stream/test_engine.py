@@ -245,3 +245,29 @@ def test_ten_thousand_hops_leave_nothing_behind(starter: Voice, speech: Audio) -
     after = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert after - before < 100_000
+
+
+@settings(max_examples=5, deadline=None)
+@given(at=st.lists(st.tuples(st.integers(0, SECOND), st.sampled_from(list(STEADY))), max_size=6))
+def test_changing_the_hop_changes_nothing_that_is_heard(
+    starter: Voice, speech: Audio, at: list[tuple[int, str]]
+) -> None:
+    x = speech[SECOND : 2 * SECOND + 77]
+    plain = run(Conversion(starter, 16_000, profile=LOW), x)
+    conversion, parts, begin = Conversion(starter, 16_000, profile=LOW), list[Audio](), 0
+    for end, name in sorted(at):
+        parts.append(conversion.step(x[begin:end]))
+        conversion.change_profile(STEADY[name])  # pyright: ignore[reportArgumentType]
+        begin = end
+    parts += [conversion.step(x[begin:]), conversion.flush()]
+    changed = np.concatenate(parts)
+    assert len(changed) == len(plain)
+    assert relative_error(changed, plain) <= 1e-3
+
+
+def test_a_hop_that_hears_another_distance_is_refused(starter: Voice) -> None:
+    conversion = Conversion(starter, 16_000, profile=LOW)
+    with pytest.raises(ConfigError, match="hops of 20 ms"):
+        conversion.change_profile(dataclasses.replace(LOW, look_ahead=1))
+    with pytest.raises(ConfigError, match="hops of 400 ms"):
+        conversion.change_profile(dataclasses.replace(LOW, content_frames=20))

@@ -7,6 +7,7 @@ from stream.controls import Controls
 from stream.models.voice import Voice
 from stream.profiles import STEADY, Profile
 from stream.timing import Laps, Report, Spread, hum, measure
+from stream.tune import Tuner
 
 
 def report(profile: Profile, part: float) -> Report:
@@ -80,3 +81,53 @@ def test_the_made_up_voice_keeps_the_gate_open() -> None:
     levels = frame_levels(hum(48_000, 48_000), 960)
     assert levels.min() > -40.0
     assert np.abs(hum(48_000, 48_000)).max() <= 1.0
+
+
+def steps(tuner: Tuner, seconds: float, part: float, now: float) -> tuple[list[str], float]:
+    """The changes during `seconds` of hops that take `part` of the shortest hop; and the time."""
+    names: list[str] = []
+    end = now + seconds
+    cost = part * STEADY["low"].hop_ms / 1000.0
+    while now < end:
+        changed = tuner.observe(cost, now)
+        if changed is not None:
+            names.append(changed.name)
+        now += tuner.profile.hop_ms / 1000.0
+    return names, now
+
+
+def test_a_busy_machine_gets_longer_hops_and_a_calm_one_shorter_ones_again() -> None:
+    tuner = Tuner(STEADY, STEADY["low"])
+    calm, now = steps(tuner, 60.0, 0.5, 0.0)
+    assert calm == []
+    busy, now = steps(tuner, 1.0, 1.5, now)
+    assert busy == ["balanced"]
+    again, now = steps(tuner, 19.0, 0.5, now)
+    assert again == []
+    assert steps(tuner, 3.0, 0.5, now)[0] == ["low"]
+
+
+def test_a_step_down_that_had_to_be_taken_back_waits_twice_as_long() -> None:
+    tuner = Tuner(STEADY, STEADY["low"])
+    _, now = steps(tuner, 1.0, 1.5, 0.0)  # up to balanced
+    _, now = steps(tuner, 22.0, 0.5, now)
+    assert tuner.profile.name == "low"
+    _, now = steps(tuner, 1.0, 1.5, now)
+    assert tuner.profile.name == "balanced"
+    _, now = steps(tuner, 38.0, 0.5, now)
+    assert tuner.profile.name == "balanced"
+    _, now = steps(tuner, 5.0, 0.5, now)
+    assert tuner.profile.name == "low"
+
+
+def test_one_late_hop_changes_nothing() -> None:
+    tuner = Tuner(STEADY, STEADY["low"])
+    _, now = steps(tuner, 5.0, 0.5, 0.0)
+    for _ in range(20):
+        assert tuner.observe(0.1, now) is None
+        _, now = steps(tuner, 3.0, 0.5, now)
+
+
+def test_what_is_longest_stays_when_it_is_too_slow() -> None:
+    tuner = Tuner(STEADY, STEADY["relaxed"])
+    assert steps(tuner, 10.0, 50.0, 0.0)[0] == []
