@@ -10,11 +10,11 @@ export class ServerError extends Error {
 
 const CODES = { 401: "unauthorized", 404: "voice_not_found", 503: "loading" };
 
-async function get(path, token) {
+async function get(path, token, options = {}) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   let answer;
   try {
-    answer = await fetch(path, { headers, cache: "no-store" });
+    answer = await fetch(path, { headers, cache: "no-store", ...options });
   } catch {
     throw new ServerError("", "The server does not answer.");
   }
@@ -32,3 +32,14 @@ export const getInfo = async (token) => (await get("v1/info", token)).json();
 /** A recording of the voice, as a blob. */
 export const getPreview = async (voice, token) =>
   (await get(`v1/voices/${encodeURIComponent(voice)}/preview.wav`, token)).blob();
+
+/** Send a voice's files; {voice, missing} once the server has made a voice of them. */
+export async function postVoice(files, token) {
+  const body = new FormData();
+  for (const file of files) body.append("file", file);
+  return (await get("v1/voices", token, { method: "POST", body })).json();
+}
+
+/** Delete a voice and its files from the server. */
+export const deleteVoice = async (voice, token) =>
+  get(`v1/voices/${encodeURIComponent(voice)}`, token, { method: "DELETE" });

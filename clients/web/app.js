@@ -17,6 +17,7 @@ export class App {
   microphoneLost = false;
   recording = false;
   voices = [];
+  defaultVoice = "";
   info = null;
   figures = { ready: null, stats: null, report: null, trip: null, dropped: 0 };
   #view;
@@ -55,7 +56,7 @@ export class App {
     try {
       const held = await getVoices(this.token);
       this.#backoff.reset();
-      this.voices = held.voices;
+      [this.voices, this.defaultVoice] = [held.voices, held.default];
       const usable = held.voices.filter((card) => !card.error).map((card) => card.name);
       if (!usable.includes(this.settings.voice)) this.set({ voice: held.default });
       this.#view.voices();

@@ -1,5 +1,6 @@
 // The page: puts the parts together and shows what the app knows.
 
+import { deleteVoice, postVoice } from "./api.js";
 import { App } from "./app.js";
 import { budget } from "./budget.js";
 import { listDevices, outputChoice } from "./devices.js";
@@ -17,7 +18,8 @@ import { ACTIONS, describe } from "./status.js";
 import { VoicePicker } from "./voicepicker.js";
 
 const FIGURES_MS = 250;
-const TOAST_MS = 6000;
+const TOAST_MS = 4000;
+const TOAST_MS_A_SIGN = 50; // what is longer is read longer
 const WORDS = {
   auto: "Auto",
   low: "Low",
@@ -30,7 +32,7 @@ const PROCESSING = ["echoCancellation", "noiseSuppression", "autoGainControl"];
 const view = {
   state: showState,
   voices: () => {
-    picker.show(app.voices, settings.voice);
+    picker.show(app.voices, settings.voice, app.defaultVoice);
     showSpeakers();
   },
   voice: (name) => {
@@ -54,13 +56,12 @@ const panel = new Panel(byId("controls"), byId("controls-more"), (name, value) =
   app.control(name, value);
   presetBar.show("");
 });
-const picker = new VoicePicker(
-  byId("voices"),
-  byId("voice-filter"),
-  (name) => app.chooseVoice(name),
-  (error) => say(error.message, true),
-  () => app.token,
-);
+const picker = new VoicePicker(byId("voices"), byId("voice-filter"), {
+  choose: (name) => app.chooseVoice(name),
+  remove: (name) => removeVoice(name),
+  failed: (error) => say(error.message, true),
+  token: () => app.token,
+});
 const presetBar = new PresetBar(
   new Presets(localStorage),
   () => ({ voice: settings.voice, controls: settings.controls }),
@@ -98,7 +99,7 @@ function say(text, bad = false) {
   if ([...byId("toasts").children].some((toast) => toast.textContent === text)) return;
   const toast = make("p", { class: bad ? "toast bad" : "toast", text });
   byId("toasts").append(toast);
-  setTimeout(() => toast.remove(), TOAST_MS);
+  setTimeout(() => toast.remove(), TOAST_MS + TOAST_MS_A_SIGN * text.length);
 }
 
 function showState() {
@@ -199,6 +200,47 @@ async function showKeys() {
   app.set({ shortcuts: byId("shortcuts").checked });
 }
 
+async function addVoice(files) {
+  const button = byId("voice-add");
+  if (!files.length || button.disabled) return;
+  [button.disabled, button.textContent] = [true, "Adding…"];
+  try {
+    const { voice, missing } = await postVoice(files, app.token);
+    say(missing ? `Added “${voice.name}”. ${missing}` : `Added “${voice.name}”.`, Boolean(missing));
+    await app.load();
+  } catch (error) {
+    say(error.message, true);
+  }
+  [button.disabled, button.textContent] = [false, "Add a voice…"];
+}
+
+async function removeVoice(name) {
+  byId("remove-name").textContent = name;
+  if (!(await ask(byId("remove-dialog")))) return;
+  try {
+    await deleteVoice(name, app.token);
+    say(`Deleted “${name}”.`);
+    await app.load();
+  } catch (error) {
+    say(error.message, true);
+  }
+}
+
+/** Files may be chosen, or dropped on the voices. */
+function listenForVoices() {
+  byId("voice-add").addEventListener("click", () => byId("voice-files").click());
+  byId("voice-files").addEventListener("change", ({ target }) => {
+    addVoice([...target.files]);
+    target.value = "";
+  });
+  const card = byId("voices").parentElement;
+  card.addEventListener("dragover", (event) => event.preventDefault());
+  card.addEventListener("drop", (event) => {
+    event.preventDefault();
+    addVoice([...event.dataTransfer.files]);
+  });
+}
+
 async function enterToken() {
   byId("token-text").value = app.token;
   byId("token-keep").checked = Boolean(settings.token);
@@ -296,6 +338,7 @@ byId("appearance").value = settings.appearance;
 panel.show(settings.controls);
 presetBar.show(settings.preset);
 listen();
+listenForVoices();
 showState();
 showDevices();
 app.load();

@@ -8,30 +8,23 @@ const MANY = 8; // voices; above that there is a field to find one by
 export class VoicePicker {
   #box;
   #filter;
-  #choose;
-  #failed;
-  #token;
+  #deeds;
   #cards = [];
   #player = new Audio();
   #playing = null; // the button of the recording that is heard
 
-  /**
-   * choose  called with the name of the voice that the listener picks
-   * failed  called with an error that a recording met
-   * token   gives the server's token
-   */
-  constructor(box, filter, choose, failed, token) {
-    [this.#box, this.#filter, this.#choose] = [box, filter, choose];
-    [this.#failed, this.#token] = [failed, token];
+  /** deeds  {choose(name), remove(name), failed(error), token()} */
+  constructor(box, filter, deeds) {
+    [this.#box, this.#filter, this.#deeds] = [box, filter, deeds];
     this.#player.onended = () => this.#quiet();
     filter.addEventListener("input", () => this.#sift());
   }
 
-  /** Show the voices of `/v1/voices`, `chosen` among them marked. */
-  show(cards, chosen) {
+  /** Show the voices of `/v1/voices`: `chosen` is marked, and `kept` cannot be deleted. */
+  show(cards, chosen, kept) {
     this.#cards = cards;
     this.#filter.hidden = cards.length <= MANY;
-    const rows = cards.map((card) => this.#row(card, card.name === chosen));
+    const rows = cards.map((card) => this.#row(card, card.name === chosen, card.name === kept));
     const none = make("p", { class: "note", text: "This server has no voice." });
     this.#box.replaceChildren(...(rows.length ? rows : [none]));
     this.#sift();
@@ -47,14 +40,14 @@ export class VoicePicker {
     return this.#cards.find((card) => card.name === name);
   }
 
-  #row(card, checked) {
+  #row(card, checked, kept) {
     const radio = make("input", {
       type: "radio",
       name: "voice",
       value: card.name,
       checked,
       disabled: Boolean(card.error),
-      onchange: () => this.#choose(card.name),
+      onchange: () => this.#deeds.choose(card.name),
     });
     const words = make("span", { class: "words" }, make("strong", { text: card.name }));
     if (card.error) words.append(make("small", { class: "error", text: card.error }));
@@ -71,7 +64,19 @@ export class VoicePicker {
       },
       icon("play"),
     );
-    const row = make("div", { class: "row" }, make("label", {}, radio, words), listen);
+    const remove = make(
+      "button",
+      {
+        type: "button",
+        class: "round",
+        "aria-label": `Delete ${card.name}`,
+        title: "Delete",
+        onclick: () => this.#deeds.remove(card.name),
+      },
+      icon("remove"),
+    );
+    const label = make("label", {}, radio, words);
+    const row = make("div", { class: "row" }, label, ...(kept ? [] : [remove]), listen);
     row.dataset.words = `${card.name} ${card.description ?? ""}`.toLowerCase();
     return row;
   }
@@ -88,13 +93,13 @@ export class VoicePicker {
     this.#playing = button;
     button.replaceChildren(icon("stop"));
     try {
-      const blob = await getPreview(name, this.#token());
+      const blob = await getPreview(name, this.#deeds.token());
       if (this.#playing !== button) return;
       this.#player.src = URL.createObjectURL(blob);
       await this.#player.play();
     } catch (error) {
       this.#quiet();
-      if (error.name !== "AbortError") this.#failed(error);
+      if (error.name !== "AbortError") this.#deeds.failed(error);
     }
   }
 

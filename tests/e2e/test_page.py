@@ -163,6 +163,39 @@ def test_controls_and_voices_change_while_speaking(chromium: Browser) -> None:
         assert voices.opened[-1].controls.f0_methods == ("swift", "rmvpe")
 
 
+def test_voices_are_listened_to_added_and_deleted(chromium: Browser, tmp_path: Path) -> None:
+    class Recorded(FakeVoices):
+        def preview(self, voice: str) -> Path | None:
+            return tmp_path / "preview.wav" if voice == "ben" else None
+
+    browser.noise_file(tmp_path / "preview.wav", 1.0)
+    (tmp_path / "zoe.pth").write_bytes(b"weights")
+    (tmp_path / "zoe.index").write_bytes(b"rows")
+    (tmp_path / "bad.pth").write_bytes(b"evil")
+    voices = Recorded()
+    with (
+        background(voices, home=tmp_path) as server,
+        visiting(chromium, server.url) as page,
+    ):
+        page.click("[aria-label='Listen to ben']")
+        page.wait_for_selector("[aria-label='Listen to ben'] use[href='#i-stop']", state="attached")
+        page.wait_for_selector("[aria-label='Listen to ben'] use[href='#i-play']", state="attached")
+        page.click("[aria-label='Listen to slow']")
+        page.wait_for_selector(".toast.bad:has-text('no preview')")
+        page.set_input_files("#voice-files", [tmp_path / "zoe.pth", tmp_path / "zoe.index"])
+        page.wait_for_selector(".toast:has-text('Added “zoe”')")
+        assert voices.added == [(None, [("zoe.pth", b"weights"), ("zoe.index", b"rows")])]
+        page.set_input_files("#voice-files", tmp_path / "bad.pth")
+        page.wait_for_selector(".toast.bad:has-text('evil')")
+        assert page.locator("[aria-label='Delete ada']").count() == 0  # the server's default
+        page.click("[aria-label='Delete ben']")
+        page.click("#remove-dialog >> text=Cancel")
+        page.click("[aria-label='Delete ben']")
+        page.click("#remove-dialog [type=submit]")
+        page.wait_for_selector(".toast:has-text('Deleted “ben”')")
+        assert voices.removed == ["ben"]
+
+
 def test_a_server_that_dies_is_silence_and_the_stream_comes_back_by_itself(
     chromium: Browser,
 ) -> None:
