@@ -33,7 +33,7 @@ from stream.audio import Audio
 from stream.controls import Controls
 from stream.errors import ConfigError, LinkError, TimbralError
 
-LATE_S = 0.3  # of sound that waits; then all of it is dropped
+LATE_S = 0.3  # of sound that waits beyond a hop; then all of it is dropped
 FAILED_HOPS = 3  # in a row, after which the conversation ends
 WARM_HOPS = 3
 HOPS = 500  # whose times are remembered
@@ -167,7 +167,7 @@ class LocalChannel:
             self._drop(position)
         self._waiting.append(samples)
         self._length += len(samples)
-        if self._length > LATE_S * self._rate:
+        if self._length > self._converter.hop + LATE_S * self._rate:
             self._lost += self._length // self._converter.hop
             self._drop(self._first + self._length)
         self._more.set()
