@@ -115,8 +115,10 @@ def missing(identity: str, kind: Kind, home: Path, *, needed_by: str) -> AssetMi
     known = manifest().by_id.get(identity)
     what = f"{needed_by} needs the {KINDS[kind]} '{identity}', which is not installed."
     if known is None:
-        place = home / "models" / identity
-        return AssetMissing(identity, f"{what} timbral cannot fetch it; put it into {place}.")
+        advice = f"put it into {home / 'models' / identity}."
+        if kind == "encoder":
+            advice = f"if you have its files: timbral models add FILE --id {identity}"
+        return AssetMissing(identity, f"{what} timbral cannot fetch it; {advice}")
     size = megabytes(manifest().size(known))
     return AssetMissing(identity, f"{what} Get it ({size}): timbral models pull {identity}")
 
