@@ -31,9 +31,12 @@ class Rmvpe(OneWindow):
 
     def hear(self, audio: Audio, centres: NDArray[np.int64]) -> Audio:
         mel = self._mel(audio, centres).T[np.newaxis]
-        salience = np.asarray(self._model(input=mel)["output"][0], np.float64)
-        pitch = strongest(salience, CREPE_CENTS)
+        pitch = strongest(self.salience(mel)[0].astype(np.float64), CREPE_CENTS)
         return in_range(np.where(pitch.sure > self.VOICED, np.exp2(pitch.octaves), 0.0))
+
+    def salience(self, mel: Audio) -> Audio:
+        """[1, 128, frames], frames a multiple of 32 -> [1, frames, 360]."""
+        return np.asarray(self._model(input=mel)["output"], np.float32)
 
 
 class RmvpeFromMel(OneWindow):
