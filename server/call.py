@@ -8,14 +8,14 @@ close when `close` is set and the outbox is empty. Every method is told the time
 import hmac
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from pydantic import ValidationError
 
 from server.config import Limits
 from server.failures import GOING_AWAY, OK, TOO_BIG, Refused, close_code, failure
-from server.line import Converter, Job, Line, Outcome
+from server.line import Job, Line, Opened, Outcome
 from server.outlet import Outbox
 from server.pcm import LOUDEST, decode, sound
 from server.protocol import (
@@ -32,15 +32,6 @@ from server.protocol import (
     Stopped,
     client_message,
 )
-
-
-class Opened(NamedTuple):
-    """A conversion made for one stream."""
-
-    converter: Converter
-    provider: str  # the execution provider it really runs on
-    profile: str  # as asked, or what `auto` chose
-    why: str  # how it came to it; empty when it was asked for
 
 
 class Backend(Protocol):
@@ -213,7 +204,7 @@ class Call:
 
         def opened(result: Opened, _seconds: float, now: float) -> None:
             converter = result.converter
-            self._line = Line(converter, start, self.outbox, self._limits, self._report)
+            self._line = Line(result, start, self.outbox, self._limits, self._report)
             self._heard = self._reported = now
             self.outbox.message(
                 Ready(

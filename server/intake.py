@@ -45,9 +45,8 @@ class Intake:
 
     def __init__(self, rate: int, hop: int, limits: Limits) -> None:
         self._rate = rate
-        self._hop = hop
         self._limits = limits
-        self._inbox = max(round(limits.inbox_s * rate), 2 * hop)
+        self.change_hop(hop)
         self._short_gap = round(limits.short_gap_s * rate)
         self._chunks: deque[_Chunk] = deque()
         self._held: _Chunk | None = None
@@ -56,6 +55,11 @@ class Intake:
         self._end: int | None = None  # position of the next sample
         self.queued = 0  # samples that wait
         self.accepted = 0  # samples since the start, filled gaps included
+
+    def change_hop(self, hop: int) -> None:
+        """Hand out hops of so many samples from now on."""
+        self._hop = hop
+        self._inbox = max(round(self._limits.inbox_s * self._rate), 2 * hop)
 
     @property
     def full(self) -> bool:

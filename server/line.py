@@ -39,6 +39,23 @@ class Converter(Protocol):
     def flush(self) -> Audio: ...
     def reset(self) -> None: ...
     def change_voice(self, voice: Any, /) -> None: ...
+    def change_profile(self, profile: Any, /) -> None: ...
+
+
+class Tuner(Protocol):
+    """What a stream needs of `stream.tune.Tuner`; see there for the laws."""
+
+    def observe(self, seconds: float, now: float, /) -> Any | None: ...
+
+
+class Opened(NamedTuple):
+    """A conversion made for one stream."""
+
+    converter: Converter
+    provider: str  # the execution provider it really runs on
+    profile: str  # as asked, or what `auto` chose
+    why: str  # how it came to it; empty when it was asked for
+    tuner: Tuner | None = None  # what changes the profile of a stream that asked for `auto`
 
 
 @dataclass(frozen=True)
@@ -69,14 +86,15 @@ class Line:
 
     def __init__(
         self,
-        converter: Converter,
+        opened: Opened,
         start: Start,
         outbox: Outbox,
         limits: Limits,
         report: Callable[[Exception, bool, float], None],
     ) -> None:
-        rate = start.sample_rate
-        self._converter = converter
+        self._rate = rate = start.sample_rate
+        self._converter = converter = opened.converter
+        self._profile, self._tuner = opened.profile, opened.tuner
         self._outbox = outbox
         self._report = report
         self._limits = limits
@@ -119,7 +137,8 @@ class Line:
 
     def stats(self) -> Stats:
         """The stream's figures."""
-        return self.metrics.stats(self._latency, self._outbox.dropped_frames)
+        dropped = self._outbox.dropped_frames
+        return self.metrics.stats(self._profile, self._latency, dropped)
 
     def next(self, now: float) -> Job | None:
         """What a worker should do now; the job must be settled before the next one."""
@@ -197,9 +216,30 @@ class Line:
             waited = max(0.0, now - seconds - hop.complete)
             self.metrics.hop(seconds, waited, missed=now > hop.deadline)
             self.outlet.returned(audio)
+            self._tune(seconds, now)
 
         self.outlet.fed(len(hop.samples))
         return Job(work, then, self._hop_failed)
+
+    def _tune(self, seconds: float, now: float) -> None:
+        """Change the profile before the next hop, if the machine got busy or calm."""
+        profile = self._tuner.observe(seconds, now) if self._tuner is not None else None
+        if profile is None:
+            return
+
+        def work() -> None:
+            self._converter.change_profile(profile)
+
+        def then(_value: None, _seconds: float, _now: float) -> None:
+            self._hop, self._latency = self._converter.hop, self._converter.latency
+            self._profile = profile.name
+            self.intake.change_hop(self._hop)
+            self.metrics.change_hop(self._hop / self._rate)
+
+        def failed(error: Exception, now: float) -> None:
+            self._report(error, False, now)
+
+        self._changes.append(Job(work, then, failed))
 
     def _hop_failed(self, error: Exception, now: float) -> None:
         self._failures += 1

@@ -172,6 +172,7 @@ class Percentiles(Message):
 class Stats(Message):
     """Server, once a second and once before `stopped`."""
 
+    profile: str
     type: Literal["stats"] = "stats"
     compute_ms: Percentiles
     queue_ms: float

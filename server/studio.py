@@ -9,8 +9,8 @@ import numpy as np
 
 from server.apart import apart
 from server.app import Warm
-from server.call import Opened
 from server.config import ServerConfig
+from server.line import Opened
 from server.protocol import ProfileName, Start
 from stream.audio import RATES
 from stream.controls import Controls
@@ -19,7 +19,7 @@ from stream.errors import ConfigError, TimbralError
 from stream.models.onnx import DEVICES, Device
 from stream.models.store import Store
 from stream.models.voice import Voice
-from stream.tune import Choice, choose
+from stream.tune import Choice, Tuner, choose
 
 WARM_HOPS = 3
 
@@ -63,7 +63,8 @@ class Studio:
         noise = np.random.default_rng(0).uniform(-0.1, 0.1, WARM_HOPS * conversion.hop)
         conversion.step(noise.astype(np.float32))
         conversion.reset()
-        return Opened(conversion, voice.provider, choice.profile.name, choice.why)
+        tuner = Tuner(voice.profiles, choice.profile) if start.profile == "auto" else None
+        return Opened(conversion, voice.provider, choice.profile.name, choice.why, tuner)
 
     def load(self, voice: str) -> Voice:
         """The voice of that name, shared by all streams."""

@@ -62,16 +62,23 @@ class Laps:
 
 
 def measure(
-    voice: Voice, profile: Profile, seconds: float, *, controls: Controls, sample_rate: int = 48_000
+    voice: Voice,
+    profile: Profile,
+    seconds: float,
+    *,
+    controls: Controls,
+    sample_rate: int = 48_000,
+    least_hops: int = 10,
 ) -> Report:
     """Convert `seconds` of a made-up voice hop by hop, as fast as it goes."""
     laps = Laps()
     conversion = Conversion(voice, sample_rate, profile=profile, controls=controls, lap=laps)
-    hops = max(10, int(seconds * 1000 / profile.hop_ms))
-    sound = hum((hops + WARM_UP_HOPS) * conversion.hop, sample_rate)
+    hops = max(least_hops, int(seconds * 1000 / profile.hop_ms))
+    warm_up = min(WARM_UP_HOPS, least_hops)
+    sound = hum((hops + warm_up) * conversion.hop, sample_rate)
     whole: list[float] = []
     for i, block in enumerate(sound.reshape(-1, conversion.hop)):
-        if i == WARM_UP_HOPS:
+        if i == warm_up:
             laps.seconds.clear()
             whole.clear()
         begin = time.perf_counter()

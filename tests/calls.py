@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from server.app import Warm
-from server.call import Call, Opened
+from server.call import Call
 from server.config import Limits
+from server.line import Opened, Tuner
 from server.pcm import decode
 from server.protocol import (
     AudioFrame,
@@ -77,14 +78,21 @@ class FakeConversion:
             raise ConfigError("Voice 'slow' has another latency. Start a new stream to use it.")
         self.voice = voice
 
+    def change_profile(self, profile: Any) -> None:
+        self.latency += profile.hop - self.hop
+        self.hop = profile.hop
+
 
 class FakeVoices:
     """Knows the voices ada, ben and slow."""
 
     NAMES = ("ada", "ben", "slow")
 
-    def __init__(self, make: Callable[[], FakeConversion] = FakeConversion) -> None:
+    def __init__(
+        self, make: Callable[[], FakeConversion] = FakeConversion, tuner: Tuner | None = None
+    ) -> None:
         self.make = make
+        self.tuner = tuner
         self.opened: list[FakeConversion] = []
         self.added: list[tuple[str | None, list[tuple[str, bytes]]]] = []
         self.removed: list[str] = []
@@ -92,7 +100,7 @@ class FakeVoices:
     def open(self, start: Start) -> Opened:
         self.load(start.voice)
         self.opened.append(self.make())
-        return Opened(self.opened[-1], "FakeProvider", "low", "")
+        return Opened(self.opened[-1], "FakeProvider", "low", "", self.tuner)
 
     def load(self, voice: str) -> str:
         if voice not in self.NAMES:

@@ -12,7 +12,7 @@ import numpy as np
 from calls import FakeConversion, FakeVoices
 
 from server.app import run
-from server.call import Opened
+from server.line import Opened
 from server.config import ServerConfig
 from server.protocol import Start
 from stream.audio import Audio

@@ -82,6 +82,7 @@ def begin(socket: ServerConnection) -> Start:
 def stats() -> Stats:
     compute = Percentiles(p50=4.0, p95=5.0, p99=6.0)
     return Stats(
+        profile="low",
         compute_ms=compute,
         queue_ms=0.5,
         deadline_misses=2,

@@ -1,5 +1,7 @@
 """Whole conversations without sockets: what is said, and when."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from calls import RATE, START, FakeConversion, FakeVoices, Talk
@@ -448,3 +450,35 @@ def test_controls_in_start_reach_the_backend() -> None:
     voices.open = lambda start: (seen.append(start), opener(start))[1]
     Talk(voices).tell(asked)
     assert seen == [asked]
+
+
+class Steps:
+    """A tuner that asks for twice as long hops once, after the third hop."""
+
+    class Longer:
+        name = "balanced"
+        hop = 320
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def observe(self, seconds: float, now: float) -> Any:
+        assert seconds >= 0.0
+        self.seen += 1
+        return self.Longer if self.seen == 3 else None
+
+
+def test_a_busy_machine_gets_longer_hops_and_nothing_is_lost() -> None:
+    talk = Talk(FakeVoices(tuner=Steps()))
+    talk.tell(START)
+    said = np.linspace(-0.5, 0.5, 4_000, dtype=np.float32)
+    for at in range(0, 4_000, 80):
+        talk.say(said[at : at + 80])
+    *_, stats, stopped = talk.tell(Stop())
+    assert isinstance(stats, Stats)
+    assert (stats.profile, stats.latency_samples) == ("balanced", 400)
+    assert stopped == Stopped(samples_in=4_000, samples_out=4_000)
+    np.testing.assert_array_equal(talk.heard(), -said)
+    blocks = talk.voices.opened[0].blocks
+    assert blocks[:3] == [160, 160, 160]
+    assert set(blocks[4:-1]) == {320}

@@ -146,7 +146,7 @@ def test_percentiles_look_back_ten_seconds() -> None:
         metrics.hop(0.090, 0.0, missed=True)
     for k in range(100):
         metrics.hop(0.001 * (k + 1), 0.002, missed=False)
-    stats = metrics.stats(480, 0)
+    stats = metrics.stats("low", 480, 0)
     assert stats.compute_ms.p50 == pytest.approx(50.5)
     assert stats.compute_ms.p99 == pytest.approx(99.01)
     assert (stats.queue_ms, stats.deadline_misses, stats.latency_samples) == (2.0, 100, 480)
@@ -154,5 +154,5 @@ def test_percentiles_look_back_ten_seconds() -> None:
 
 
 def test_figures_before_the_first_hop_are_zero() -> None:
-    stats = StreamMetrics(0.02).stats(480, 0)
+    stats = StreamMetrics(0.02).stats("low", 480, 0)
     assert (stats.compute_ms.p99, stats.queue_ms, stats.rtf, stats.underruns) == (0, 0, 0, 0)

@@ -69,6 +69,7 @@ SERVER_SAYS: list[ServerMessage] = [
     ControlsNow(**vars(Controls())),
     VoiceNow(voice="ben"),
     Stats(
+        profile="low",
         compute_ms=Percentiles(p50=1, p95=2, p99=3),
         queue_ms=0.5,
         deadline_misses=0,
