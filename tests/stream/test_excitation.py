@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.audio import Audio
-from stream.excitation import Excitation
+from stream.excitation import Excitation, Sine
 
 RATE, HOP = 24_000, 240
 
@@ -96,3 +96,22 @@ def test_reset_starts_over() -> None:
 def test_no_frames_give_no_samples() -> None:
     x = Excitation(RATE, HOP).step([], 4)
     assert (x.dtype, x.shape) == (np.float32, (0,))
+
+
+def test_the_sine_has_the_published_amplitudes() -> None:
+    wave = Sine(40_000, 400).step(np.full(50, 200.0), 0, 50)
+    spectrum = np.abs(np.fft.rfft(wave)) / len(wave) * 2
+    assert np.argmax(spectrum) == 200 * len(wave) // 40_000
+    assert spectrum.max() == pytest.approx(0.1, rel=1e-2)
+    noise = Sine(40_000, 400).step(np.zeros(50), 0, 50)
+    assert noise.std() == pytest.approx(0.1 / 3, rel=0.05)
+
+
+@pytest.mark.parametrize("hop", [2, 4, 10])
+def test_the_sine_is_the_same_for_any_hop_and_what_was_provisional_comes_again(hop: int) -> None:
+    f0 = np.where(np.arange(40) % 13 < 9, 150.0 + 3 * np.arange(40), 0.0)
+    once, live, parts = Sine(40_000, 400).step(f0, 0, 40), Sine(40_000, 400), list[Audio]()
+    for at in range(0, 40, hop):
+        block = f0[at : at + hop + 6]
+        parts.append(live.step(block, at, min(hop, len(block)))[: 400 * hop])
+    np.testing.assert_allclose(np.concatenate(parts), once, atol=1e-6)
