@@ -68,7 +68,7 @@ def add_detector(
             kind=kind,
             licence=licence,
             source=source,
-            files={GRAPH: sha256(folder / GRAPH)},
+            files={path.name: sha256(path) for path in sorted(folder.iterdir())},
         )
         (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", "utf-8")
     return card

@@ -71,11 +71,12 @@ def write(weights: Weights, path: Path) -> None:
     """Write the graph `input` [1, 128, frames] (log mel) -> `output` [1, frames, 360] in 0..1.
 
     Names and shapes are those of the `rmvpe.onnx` that RVC publishes: `frames` is a multiple of 32.
-    Batch norms are folded into the convolutions before them.
+    Batch norms are folded into the convolutions before them. The numbers, 361 MB, are kept in a
+    file beside it, of the same name with the suffix .bin.
 
     weights  by the names in `shapes`
     """
-    graph = Graph("rmvpe")
+    graph = Graph("rmvpe", weights=path.with_suffix(".bin"))
     mel = graph.input("input", (1, MELS, "frames"))
     scale, offset = _norm(weights, "unet.encoder.bn")
     x = graph.node("Unsqueeze", graph.transpose(mel, 0, 2, 1), graph.integers(1))

@@ -47,7 +47,7 @@ def read_card(folder: Path) -> DetectorCard:
 
 
 def checked_graph(folder: Path) -> tuple[DetectorCard, Path]:
-    """The card and the graph in `folder`, which has the sha256 that the card lists.
+    """The card and the graph in `folder`, every file of which has the sha256 that the card lists.
 
     Raises `ModelNotFound` and `ModelMismatch`.
     """
@@ -55,9 +55,12 @@ def checked_graph(folder: Path) -> tuple[DetectorCard, Path]:
     again = f"Install it again: timbral models pull {card.id}"
     if GRAPH not in card.files:
         raise ModelMismatch(folder / CARD, f"it does not list {GRAPH}. {again}")
-    path = folder / GRAPH
-    if not path.is_file():
-        raise ModelNotFound(path, again)
-    if sha256(path) != card.files[GRAPH]:
-        raise ModelMismatch(path, f"it was altered: its sha256 is not the card's. {again}")
-    return card, path
+    for name, expected in card.files.items():
+        path = folder / name
+        if Path(name).name != name:
+            raise ModelMismatch(folder / CARD, f"it lists a file outside the folder: {name!r}")
+        if not path.is_file():
+            raise ModelNotFound(path, again)
+        if sha256(path) != expected:
+            raise ModelMismatch(path, f"it was altered: its sha256 is not the card's. {again}")
+    return card, folder / GRAPH

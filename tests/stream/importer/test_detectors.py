@@ -165,6 +165,19 @@ def test_a_model_that_was_altered_or_lost_is_refused(tmp_path: Path) -> None:
     (folder / GRAPH).unlink()
     with pytest.raises(ModelNotFound, match="timbral models pull"):
         Detectors(tmp_path)["crepe-tiny"]
+    card = read_card(folder)
+    (folder / CARD).write_text(card.model_copy(update={"files": {}}).model_dump_json())
+    with pytest.raises(ModelMismatch, match=f"does not list {GRAPH}"):
+        Detectors(tmp_path)["crepe-tiny"]
+    files = {GRAPH: "", "../a.pth": ""}
+    (folder / GRAPH).touch()
+    (folder / CARD).write_text(card.model_copy(update={"files": files}).model_dump_json())
+    with pytest.raises(ModelMismatch, match="altered"):
+        Detectors(tmp_path)["crepe-tiny"]
+    outside = dict(reversed(files.items()))
+    (folder / CARD).write_text(card.model_copy(update={"files": outside}).model_dump_json())
+    with pytest.raises(ModelMismatch, match="outside the folder"):
+        Detectors(tmp_path)["crepe-tiny"]
     (folder / CARD).write_text("{}")
     with pytest.raises(ModelMismatch, match="Field required"):
         Detectors(tmp_path)["crepe-tiny"]
