@@ -16,6 +16,7 @@ The sound comes `delay(shape)` samples late. Before the first call the memory is
 
 from collections.abc import Callable
 from math import prod
+from pathlib import Path
 
 import numpy as np
 
@@ -34,15 +35,17 @@ def delay(shape: RvcShape) -> int:
     return late + 3
 
 
-def decoder(checkpoint: RvcCheckpoint) -> Graph:
+def decoder(checkpoint: RvcCheckpoint, weights: Path | None = None) -> Graph:
     """z, source and speaker in, audio out.
 
     z       [1, inter, n + PROVISIONAL]             latent frames of 10 ms
     source  [1, 1, (n + PROVISIONAL) * hop]         excitation, for voices with f0
     sid     [2] int64, morph [1]                    two speakers, and how much of the second
     audio   [1, 1, n * hop]                         `delay` samples late
+
+    weights  a file for the large constants, beside the graph; None keeps them in it
     """
-    return _Writer(checkpoint).graph
+    return _Writer(checkpoint, weights).graph
 
 
 def speaker(graph: Graph, checkpoint: RvcCheckpoint) -> str:
@@ -75,10 +78,10 @@ def _flat(graph: Graph, value: str) -> str:
 class _Writer:
     """Writes the decoder stage after stage."""
 
-    def __init__(self, checkpoint: RvcCheckpoint) -> None:
+    def __init__(self, checkpoint: RvcCheckpoint, weights: Path | None) -> None:
         self._shape = shape = checkpoint.shape
         self._weights = checkpoint.weights
-        self.graph = graph = Graph("decoder")
+        self.graph = graph = Graph("decoder", weights)
         z = _flat(graph, graph.input("z", (1, shape.inter, "frames")))
         if shape.f0:
             self._declare_source()

@@ -11,9 +11,12 @@ from stream.models.nsf import DECODER, PRIOR
 
 def write(checkpoint: RvcCheckpoint, folder: Path) -> list[str]:
     """Write the synthesizer's graphs into `folder`; the names of the files."""
-    prior(checkpoint).save(folder / PRIOR)
-    decoder(checkpoint).save(folder / DECODER)
-    return [PRIOR, DECODER]
+    files: list[str] = []
+    for make, name in ((prior, PRIOR), (decoder, DECODER)):
+        weights = Path(name).with_suffix(".bin").name
+        make(checkpoint, folder / weights).save(folder / name)
+        files += [name, weights]
+    return files
 
 
 def about(checkpoint: RvcCheckpoint) -> Mapping[str, int]:

@@ -8,6 +8,7 @@ which sees the window only.
 """
 
 import math
+from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +21,7 @@ LAYER_EPSILON = 1e-5
 SLOPE = 0.1  # of the leaky ReLU behind the embeddings
 
 
-def prior(checkpoint: RvcCheckpoint) -> Graph:
+def prior(checkpoint: RvcCheckpoint, weights: Path | None = None) -> Graph:
     """phone, pitch, noise and speaker in, z out.
 
     phone   [1, T, dim]             content features, at 100 frames/s
@@ -29,15 +30,17 @@ def prior(checkpoint: RvcCheckpoint) -> Graph:
     wanted  [1] int64               how many of the last frames to answer
     sid     [2] int64, morph [1]    two speakers, and how much of the second
     z       [1, inter, wanted]
+
+    weights  a file for the large constants, beside the graph; None keeps them in it
     """
-    return _Writer(checkpoint).graph
+    return _Writer(checkpoint, weights).graph
 
 
 class _Writer:
-    def __init__(self, checkpoint: RvcCheckpoint) -> None:
+    def __init__(self, checkpoint: RvcCheckpoint, weights: Path | None) -> None:
         self._shape = shape = checkpoint.shape
         self._weights = checkpoint.weights
-        self.graph = graph = Graph("prior")
+        self.graph = graph = Graph("prior", weights)
         phone = graph.input("phone", (1, "frames", shape.dim))
         x = graph.linear(phone, *self._of("enc_p.emb_phone"))
         if shape.f0:
