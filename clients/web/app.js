@@ -210,8 +210,10 @@ export class App {
       this.microphoneLost = true;
       this.#view.state();
     } else if (event.type === "output") {
-      this.#view.say("The chosen output is not there; the system’s default is heard.", true);
-      this.set({ output: "" });
+      this.#view.say(
+        "The chosen output is not there; the system’s default is heard meanwhile.",
+        true,
+      );
       this.#view.state();
     }
   }

@@ -15,8 +15,7 @@ const sum = (parts) => parts.reduce((total, part) => total + part.ms, 0);
  * input     what the microphone's driver says of itself in seconds
  * output    the same of the loudspeaker's
  *
- * Whatever of `measured` no part explains counts as network: it is what the way there and back,
- * and the waiting on either side, took.
+ * Of what no part of `measured` explains, the round trip is the network's, and the rest is waiting.
  */
 export function budget({ rate, chunk, ready, stats, trip, buffer, measured, input, output }) {
   const ms = (samples) => (1000 * samples) / rate;
@@ -28,7 +27,7 @@ export function budget({ rate, chunk, ready, stats, trip, buffer, measured, inpu
       hint: "hearing ahead, by design",
     },
     { id: "compute", label: "Compute", ms: stats?.compute_ms.p50 ?? 0, hint: "median of a step" },
-    { id: "queue", label: "Queue", ms: stats?.queue_ms ?? 0, hint: "waiting in the server" },
+    { id: "queue", label: "Queue", ms: stats?.queue_ms ?? 0, hint: "waiting for its turn" },
     { id: "buffer", label: "Buffer", ms: buffer, hint: "evens out the arrival" },
   ];
   const [engine, compute, queue, waiting] = inside;
@@ -40,9 +39,11 @@ export function budget({ rate, chunk, ready, stats, trip, buffer, measured, inpu
     part.ms -= taken;
     over -= taken;
   }
+  const network = Math.max(0, Math.min(rest, trip ?? rest));
+  queue.ms += Math.max(0, rest - network);
   const parts = [
     { id: "input", label: "Microphone", ms: 1000 * input + ms(chunk), hint: "device and chunk" },
-    { id: "network", label: "Network", ms: Math.max(0, rest), hint: "there and back" },
+    { id: "network", label: "Network", ms: network, hint: "there and back" },
     queue,
     engine,
     compute,

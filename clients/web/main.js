@@ -307,6 +307,7 @@ function listen() {
   navigator.mediaDevices?.addEventListener("devicechange", async () => {
     await showDevices();
     if (app.microphoneLost) await app.useMicrophone();
+    await app.useOutput();
   });
   document.addEventListener("keydown", (event) => {
     const deed =

@@ -22,6 +22,7 @@ export class Session {
   #worker = null;
   #recorder = null;
   #finished = null;
+  #awake = null; // keeps the screen on
   heard = null; // analysers of the microphone and of the output
   spoken = null;
 
@@ -81,8 +82,26 @@ export class Session {
     this.mute(setup.muted);
     await this.useOutput(setup.output).catch(() => this.#tell({ type: "output", lost: true }));
     await context.resume();
+    context.onstatechange = () => this.#resume();
+    document.addEventListener("visibilitychange", this.#seen);
+    await this.#seen();
     this.reopen(setup.start, setup.bypass);
   }
+
+  /** After a phone call, or the machine's sleep, the browser may have stopped the sound. */
+  #resume() {
+    if (this.#context && !["running", "closed"].includes(this.#context.state)) {
+      this.#context.resume().catch(() => {}); // not yet; the next change of state asks again
+    }
+  }
+
+  /** A screen that goes dark ends the microphone on phones: it stays on while this is seen. */
+  #seen = async () => {
+    if (document.visibilityState !== "visible") return;
+    this.#resume();
+    if (!matchMedia("(pointer: coarse)").matches) return;
+    this.#awake = await navigator.wakeLock?.request("screen").catch(() => null);
+  };
 
   /** The microphone as a node. Some browsers want the context to run at the microphone's rate. */
   async #listen() {
@@ -192,6 +211,8 @@ export class Session {
     const worker = this.#worker;
     setTimeout(() => worker?.terminate(), 2000); // it says goodbye to the server first
     for (const node of [this.#capture, this.#playback]) node?.port.postMessage({ over: true });
+    document.removeEventListener("visibilitychange", this.#seen);
+    this.#awake?.release();
     this.#release();
     this.#output?.close();
     this.#context?.close();

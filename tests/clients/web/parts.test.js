@@ -150,6 +150,7 @@ test("the parts of the budget add up to what was measured and what the devices s
     const { parts, total } = budget({ ...given, measured });
     assert.ok(Math.abs(total - (measured / 48 + 40)) < 1e-9);
     assert.ok(parts.every(({ ms }) => ms >= 0));
+    assert.ok(parts.find(({ id }) => id === "network").ms <= 2);
   }
   const { parts } = budget({ ...given, measured: null, stats: null });
   assert.equal(parts.find(({ id }) => id === "network").ms, 2);
