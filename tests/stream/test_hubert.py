@@ -132,6 +132,17 @@ def test_the_front_end_normalises_over_all_that_was_heard(
     assert distance(found, expected.numpy()[1 - hop :]) < 1e-5
 
 
+def test_a_frame_is_computed_once_but_for_the_newest(encoder: HubertEncoder, speech: Audio) -> None:
+    hearing = encoder.open(delay=0, context=50)
+    hearing.hear(speech[: 5 * HOP])
+    before = hearing._frames.copy()  # pyright: ignore[reportPrivateUsage]
+    hearing.hear(speech[5 * HOP : 12 * HOP])
+    after = hearing._frames  # pyright: ignore[reportPrivateUsage]
+    assert len(after) == 12
+    np.testing.assert_array_equal(after[:4], before[:4])
+    assert np.abs(after[4] - before[4]).max() > 1e-3  # had zeros where there was speech to come
+
+
 def test_one_step_over_a_recording_hears_it_all(encoder: HubertEncoder, speech: Audio) -> None:
     audio = speech[: 90 * HOP]
     once = encoder.open(delay=0, context=0).step(audio)
