@@ -42,7 +42,7 @@ bench: $(TEST)/installed  ## the stage table of every profile
 golden: $(TEST)/installed  ## write the files in tests/golden/ anew
 	for path in tests/golden/make_*.py; do PYTHONPATH=tests $(TEST)/bin/python $$path; done
 
-docs: $(TEST)/installed  ## write the help texts in README.md anew
+docs: $(TEST)/installed  ## write docs/command.md anew
 	$(TEST)/bin/python tests/test_readme.py
 
 clean:

@@ -1,4 +1,4 @@
-"""What the README says is so. Run as a program, this writes its help texts anew: `make docs`."""
+"""What the README says is so. Run as a program, this writes docs/command.md anew: `make docs`."""
 
 import re
 import shlex
@@ -14,9 +14,17 @@ from timbral import app
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+PAGES = ROOT / "docs" / "command.md"
 AREAS = ("stream", "server", "offline", "clients", "tests")
-DOCUMENTS = [*ROOT.glob("*.md"), *(path for area in AREAS for path in ROOT.glob(f"{area}/**/*.md"))]
-HELP = re.compile(r"```console\n\$ timbral ?([a-z ]*?) ?--help\n(.*?)```", re.DOTALL)
+DOCUMENTS = [
+    *ROOT.glob("*.md"),
+    *ROOT.glob("docs/*.md"),
+    *(path for area in AREAS for path in ROOT.glob(f"{area}/**/*.md")),
+]
+    *ROOT.glob("*.md"),
+    *ROOT.glob("docs/*.md"),
+    *(path for area in AREAS for path in ROOT.glob(f"{area}/**/*.md")),
+]
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 TREE: Any = get_command(app)
@@ -68,25 +76,36 @@ def test_commands_in_the_documents_exist_with_their_options(path: Path) -> None:
         check(words)
 
 
-def test_every_verb_is_in_the_readme() -> None:
-    assert README in DOCUMENTS
+def verbs(command: Any = TREE, path: str = "") -> dict[str, Any]:
+    """The command itself, every verb, and the verbs of verbs, each by its words."""
+    found = {path: command}
+    for name, inner in getattr(command, "commands", {}).items():
+        found |= verbs(inner, f"{path} {name}".strip())
+    return found
+
+
+def pages() -> str:
+    """The help of everything, as a document."""
+    begin = "# The command\n\nWritten by `make docs` from the command itself.\n"
+    shown = [(" ".join(["timbral", *verb.split(), "--help"]), help_text(verb)) for verb in verbs()]
+    return begin + "".join(f"\n```console\n$ {call}\n{text}```\n" for call, text in shown)
+
+
+def test_the_verbs_that_people_talk_with_are_in_the_readme() -> None:
     shown = {words[0] for words in commands(README.read_text("utf-8"))}
-    assert set(TREE.commands) - shown <= {"models", "version"}
+    assert set(TREE.commands) - shown <= {"version"}
 
 
-@pytest.mark.parametrize(("verb", "text"), HELP.findall(README.read_text("utf-8")))
-def test_help_in_the_readme_is_the_help(verb: str, text: str) -> None:
-    assert text == help_text(verb), "run `make docs`"
+def test_the_pages_of_the_command_are_its_help() -> None:
+    assert PAGES.read_text("utf-8") == pages(), "run `make docs`"
 
 
 def test_examples_in_the_help_exist_with_their_options() -> None:
-    verbs = [[name] for name in TREE.commands if name not in {"voices", "models"}]
-    verbs += [
-        [area, name] for area in ("voices", "models") for name in TREE.commands[area].commands
-    ]
-    for verb in verbs:
-        examples = re.findall(r"^ +timbral (.+)$", help_text(" ".join(verb)), re.MULTILINE)
-        assert examples or verb == ["version"], f"{verb} shows no example"
+    for verb, command in verbs().items():
+        if hasattr(command, "commands") or verb == "version":
+            continue
+        examples = re.findall(r"^ +timbral (.+)$", help_text(verb), re.MULTILINE)
+        assert examples, f"{verb} shows no example"
         for example in examples:
             check(shlex.split(example))
 
@@ -112,16 +131,5 @@ def test_links_lead_somewhere(path: Path) -> None:
         assert (path.parent / target).exists(), f"{path.name} links to {target}"
 
 
-def write_help() -> None:
-    """Replace every help text in the README by what the command says."""
-    text = README.read_text("utf-8")
-
-    def fresh(match: re.Match[str]) -> str:
-        call = " ".join(["timbral", *match[1].split(), "--help"])
-        return f"```console\n$ {call}\n{help_text(match[1])}```"
-
-    README.write_text(HELP.sub(fresh, text), "utf-8")
-
-
 if __name__ == "__main__":
-    write_help()
+    PAGES.write_text(pages(), "utf-8")
