@@ -21,10 +21,6 @@ DOCUMENTS = [
     *ROOT.glob("docs/*.md"),
     *(path for area in AREAS for path in ROOT.glob(f"{area}/**/*.md")),
 ]
-    *ROOT.glob("*.md"),
-    *ROOT.glob("docs/*.md"),
-    *(path for area in AREAS for path in ROOT.glob(f"{area}/**/*.md")),
-]
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 TREE: Any = get_command(app)
