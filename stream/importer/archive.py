@@ -18,8 +18,8 @@ INDICES = frozenset({".index", ".faiss"})
 OTHERS = frozenset({".json", ".wav", ".md"})  # the rest of a bundle
 ARCHIVES = frozenset({".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz"})
 MOST_MEMBERS: Final = 10_000
-MOST_BYTES: Final = 4 << 30  # unpacked, all together
-MOST_RATIO: Final = 100  # a member's length to its packed length; weights hardly shrink
+MOST_BYTES: Final = 2 << 30  # unpacked, all together
+MOST_RATIO: Final = 20  # a member's length to its packed length; weights hardly shrink
 SMALL: Final = 1 << 20  # bytes below which the ratio does not matter
 CHUNK: Final = 1 << 20
 

@@ -161,7 +161,7 @@ with zipfile.ZipFile(ORIGINAL, "w", zipfile.ZIP_DEFLATED) as made:
     made.writestr("ada/b.index", b"rows" * 30)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0.0, 0.999), st.integers(0, 255)), max_size=6),
     st.one_of(st.none(), st.floats(0.0, 1.0)),

@@ -81,7 +81,7 @@ with tempfile.TemporaryDirectory() as made:
     ORIGINALS = [make(Path(made, "a"), spec, 40).read_bytes() for spec in ("IVF8,Flat", "Flat")]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     st.sampled_from(range(2)),
     st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4),

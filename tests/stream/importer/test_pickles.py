@@ -207,7 +207,7 @@ STEPS = [
 ]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.one_of(st.binary(max_size=100), st.lists(st.sampled_from(STEPS)).map(b"".join)))
 def test_random_programs_give_plain_data_or_typed_errors(program: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:

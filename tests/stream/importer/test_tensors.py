@@ -234,7 +234,7 @@ def safe() -> bytes:
 ORIGINALS = [saved(SMALL), saved(SMALL, legacy=True), safe()]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from(range(3)),
     st.lists(st.tuples(st.floats(0.0, 0.999), st.integers(0, 255)), max_size=6),
