@@ -29,7 +29,7 @@ from stream.models.blackbox import inputs_of
 from stream.models.onnx import OnnxModel
 
 SYNTH = "synth.onnx"
-PROBED = (64, 96)  # frames of 10 ms on which a graph is tried
+PROBED = (24, 40)  # frames of 10 ms on which a graph is tried
 DIMS = (768, 256)  # content features a frame, of RVC v2 and v1
 LEAST_OPSET = 10
 LARGEST = 2_000_000_000  # bytes; one ONNX file cannot hold more
