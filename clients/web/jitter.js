@@ -106,7 +106,7 @@ export class JitterBuffer {
   #rate;
   #kept;
   #fade;
-  #mask;
+  #mask; // `&` keeps the lowest bits, however far a position is
   #ring;
   #end; // position after the last sample written; -1: none yet
   #arrivals;
@@ -185,9 +185,9 @@ export class JitterBuffer {
     this.#arrivals.note(this.#clock, start, this.#starved);
     this.#starved = false;
     const size = this.#ring.length;
-    for (let p = Math.max(this.#end, start - size); p < start; p++) this.#ring[this.#at(p)] = 0;
+    for (let p = Math.max(this.#end, start - size); p < start; p++) this.#ring[p & this.#mask] = 0;
     for (let k = Math.max(0, fresh.length - size); k < fresh.length; k++) {
-      this.#ring[this.#at(start + k)] = fresh[k];
+      this.#ring[(start + k) & this.#mask] = fresh[k];
     }
     this.#end = start + fresh.length;
   }
@@ -281,19 +281,13 @@ export class JitterBuffer {
   #sound(position) {
     const whole = Math.floor(position);
     const f = position - whole;
-    const b = this.#ring[this.#at(whole)];
+    const b = this.#ring[whole & this.#mask];
     if (f === 0) return b;
-    const a = this.#ring[this.#at(whole - 1)];
-    const c = this.#ring[this.#at(whole + 1)];
-    const d = this.#ring[this.#at(whole + 2)];
+    const a = this.#ring[(whole - 1) & this.#mask];
+    const c = this.#ring[(whole + 1) & this.#mask];
+    const d = this.#ring[(whole + 2) & this.#mask];
     const c3 = (d - a) / 2 + 1.5 * (b - c);
     const c2 = a - 2.5 * b + 2 * c - d / 2;
     return ((c3 * f + c2) * f + (c - a) / 2) * f + b;
-  }
-
-  /** Where a position lies in the ring. Positions outgrow the 32 bits of `&` within a day. */
-  #at(position) {
-    const size = this.#mask + 1;
-    return ((position % size) + size) % size;
   }
 }
