@@ -23,7 +23,7 @@ export function budget({ rate, chunk, ready, stats, trip, buffer, measured, inpu
     {
       id: "engine",
       label: "Engine",
-      ms: ms(ready.latency_samples),
+      ms: ms((stats ?? ready).latency_samples),
       hint: "hearing ahead, by design",
     },
     { id: "compute", label: "Compute", ms: stats?.compute_ms.p50 ?? 0, hint: "median of a step" },

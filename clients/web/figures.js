@@ -41,7 +41,7 @@ export function streamFigures({ ready, stats, report, trip, dropped, rate }) {
   const percent = (x) => `${(100 * x).toFixed(2)} %`;
   return [
     ["Runs on", ready ? ready.provider.replace("ExecutionProvider", "") : "–"],
-    ["Profile", ready ? `${ready.profile}, ${ms(ready.hop_samples)} steps` : "–"],
+    ["Profile", (stats ?? ready)?.profile ?? "–"],
     [
       "Compute p50 · p95 · p99",
       stats

@@ -161,13 +161,19 @@ function showFigures() {
   const { ready, stats, report, trip } = app.figures;
   byId("budget").hidden = !ready;
   showDetails(streamFigures({ ...app.figures, rate: app.session.rate }));
-  if (ready?.why) write("profile-note", `Auto chose ${ready.profile}: ${ready.why}.`);
+  if (ready?.why) write("profile-note", chosen(ready, stats));
   if (!ready) return;
   const { input, output } = app.session.delays;
   const heard = { buffer: report?.delay_ms ?? 0, measured: report?.measured ?? null };
   showBudget(
     budget({ rate: app.session.rate, chunk: CHUNK, ready, stats, trip, ...heard, input, output }),
   );
+}
+
+/** How `auto` chose; it may choose another while the stream goes on. */
+function chosen(ready, stats) {
+  const now = stats && stats.profile !== ready.profile ? ` Now it is ${stats.profile}.` : "";
+  return `Auto chose ${ready.profile}: ${ready.why}.${now}`;
 }
 
 async function showDevices() {

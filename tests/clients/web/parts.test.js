@@ -135,7 +135,7 @@ test("waiting grows to a limit, by chance, and starts anew after a success", () 
 
 test("the parts of the budget add up to what was measured and what the devices say", () => {
   const ready = { latency_samples: 2880 };
-  const stats = { compute_ms: { p50: 10 }, queue_ms: 1 };
+  const stats = { compute_ms: { p50: 10 }, queue_ms: 1, latency_samples: 2880 };
   const given = {
     rate: 48_000,
     chunk: 480,
