@@ -79,7 +79,8 @@ def test_a_checkpoint_becomes_a_voice(store: Store, files: Path) -> None:
     assert (card.encoder, card.feature_dim, card.f0_median_hz) == ("contentvec-768", 768, None)
     assert card.about["author"] == "Charles"
     assert "Ada Lovelace_e200_s4000.pth, sha256 " in card.source
-    assert set(card.files) == {"prior.onnx", "decoder.onnx"}
+    written = {path.name for path in store.folder(card.name).iterdir()}
+    assert {*card.files, "voice.json"} == written > {"prior.onnx", "decoder.onnx"}
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert [path.name for path in (store.home / "voices").iterdir()] == ["ada-lovelace"]
 
