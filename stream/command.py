@@ -58,7 +58,7 @@ def add_voice(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE...",
+            metavar="FILE",
             help="A .pth, .safetensors or .onnx file, a zip or folder with one, or a bundle.",
         ),
     ],
