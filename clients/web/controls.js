@@ -2,14 +2,12 @@
 // and defaults are those of stream/controls.py; a test compares them.
 
 const DETECTORS = {
+  // those that work live; the others are for files
   swift: "SwiftF0",
   "crepe-tiny": "CREPE tiny",
   "crepe-full": "CREPE full",
   rmvpe: "RMVPE",
   fcpe: "FCPE",
-  pm: "Praat",
-  harvest: "Harvest",
-  dio: "DIO",
 };
 const NOTES = ["C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B"];
 
