@@ -1,6 +1,7 @@
 """The command `timbral`: puts together the verbs of all areas, and says errors in one line."""
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -21,6 +22,33 @@ app = typer.Typer(
 )
 for area in (server.command, clients.command, offline.command, stream.command):
     app.add_typer(area.app)
+
+
+@app.command()
+def doctor(
+    port: Annotated[int, typer.Option(help="The port to look at.")] = 8765,
+    sound: Annotated[
+        bool, typer.Option("--sound/--no-sound", help="Play a burst through the virtual mic.")
+    ] = True,
+) -> None:
+    """Show what is missing here, and the fix.
+
+    Exit status 1 when something must be done.
+
+    \b
+    Example:
+      timbral doctor
+    """
+    from clients.checkup import check_sound
+    from server.doctor import Finding, examine
+
+    healthy = True
+    for finding in examine(port):
+        healthy &= finding.healthy
+        typer.echo(str(finding))
+    for checked in check_sound() if sound else ():
+        typer.echo(str(Finding(*checked)))
+    raise typer.Exit(0 if healthy else 1)
 
 
 @app.command()

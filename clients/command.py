@@ -18,13 +18,55 @@ from stream.options import (
     progress,
 )
 
-Part = Literal["in", "out", "both"]
 Server = Annotated[str, typer.Option("--server", help="Its address.")]
 Token = Annotated[
     str | None,
     typer.Option("--token", envvar="TIMBRAL_TOKEN", help="If the server asks for one."),
 ]
 PresetName = Annotated[str, typer.Argument(metavar="NAME", help="One of `timbral presets list`.")]
+Local = Annotated[bool, typer.Option("--local", help="Convert in this process, without a server.")]
+AnyVoice = Annotated[
+    str | None, typer.Option("--voice", help="One of `timbral voices list`.  [default: starter]")
+]
+Input = Annotated[
+    str | None, typer.Option("--input", help="The microphone: `timbral devices` lists them.")
+]
+Output = Annotated[
+    str | None,
+    typer.Option("--output", help="A loudspeaker, or `default`.  [default: a virtual microphone]"),
+]
+Monitor = Annotated[
+    str | None,
+    typer.Option("--monitor", help="A second loudspeaker, or `default`, to hear oneself."),
+]
+Block = Annotated[
+    float,
+    typer.Option("--block-ms", min=2.5, max=100.0, help="Of sound at once; more costs latency."),
+]
+Hold = Annotated[
+    bool, typer.Option("--push-to-talk", help="Be heard only while the space key is held.")
+]
+Begin = Annotated[str | None, typer.Option("--preset", help="Begin with a saved preset.")]
+Save = Annotated[
+    str | None,
+    typer.Option("--save-preset", help="Save the voice and controls under this name first."),
+]
+Record = Annotated[
+    Path | None, typer.Option("--record", help="Record to this .wav, .flac, .ogg or .mp3.")
+]
+Part = Annotated[
+    Literal["in", "out", "both"],
+    typer.Option("--part", help="What to record; both are left and right."),
+]
+Keep = Annotated[
+    bool, typer.Option("--keep", help="Leave the virtual microphone there at the end.")
+]
+Seconds = Annotated[
+    float | None, typer.Option("--seconds", min=0.1, help="Stop by itself after so long.")
+]
+Measure = Annotated[
+    bool, typer.Option("--measure", help="Send bursts instead, and print the latency's parts.")
+]
 HERE = "ws://127.0.0.1:8765"
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
@@ -79,45 +121,23 @@ def send(
 @controllable
 def mic(
     server: Server = HERE,
-    local: Annotated[
-        bool, typer.Option("--local", help="Convert in this process, without a server.")
-    ] = False,
-    voice: Annotated[
-        str | None, typer.Option(help="One of `timbral voices list`.  [default: starter]")
-    ] = None,
+    local: Local = False,
+    voice: AnyVoice = None,
     profile: ProfileName = "auto",
     device: DeviceName = "auto",
     token: Token = None,
-    input: Annotated[
-        str | None, typer.Option("--input", help="The microphone: `timbral devices` lists them.")
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(help="A loudspeaker, or `default`.  [default: a virtual microphone]"),
-    ] = None,
-    monitor: Annotated[
-        str | None, typer.Option(help="A second loudspeaker, or `default`, to hear oneself.")
-    ] = None,
-    block_ms: Annotated[
-        float, typer.Option(min=2.5, max=100.0, help="Of sound at once; more costs latency.")
-    ] = 5.0,
-    push_to_talk: Annotated[
-        bool, typer.Option("--push-to-talk", help="Be heard only while the space key is held.")
-    ] = False,
-    preset: Annotated[str | None, typer.Option(help="Begin with a saved preset.")] = None,
-    save_preset: Annotated[
-        str | None, typer.Option(help="Save the voice and controls under this name first.")
-    ] = None,
-    record: Annotated[
-        Path | None, typer.Option(help="Record to this .wav, .flac, .ogg or .mp3.")
-    ] = None,
-    part: Annotated[Part, typer.Option(help="What to record; both are left and right.")] = "both",
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the virtual microphone there at the end.")
-    ] = False,
-    seconds: Annotated[
-        float | None, typer.Option(min=0.1, help="Stop by itself after so long.")
-    ] = None,
+    input: Input = None,
+    output: Output = None,
+    monitor: Monitor = None,
+    block_ms: Block = 5.0,
+    push_to_talk: Hold = False,
+    preset: Begin = None,
+    save_preset: Save = None,
+    record: Record = None,
+    part: Part = "both",
+    keep: Keep = False,
+    seconds: Seconds = None,
+    measure: Measure = False,
     *,
     controls: dict[str, Any],
 ) -> None:
@@ -132,42 +152,31 @@ def mic(
       timbral mic
       timbral mic --local --profile low --monitor default
       timbral mic --input yeti --preset radio --record talk.wav
+      timbral mic --measure
     """
-    from clients.desk import Desk
-    from clients.live import show
+    from clients.live import desk_of, measured, show
     from clients.mic import MicSettings
-    from clients.presets import Preset, Presets
     from clients.sound import SoundSettings
-    from server.protocol import ControlValues
 
-    saved = Presets()
-    begin = saved.load(preset) if preset else Preset(name="plain", voice="starter")
-    values = begin.controls.model_dump(exclude_none=True) | controls
-    desk = Desk(
-        voice or begin.voice or "starter",
-        begin.profile if profile == "auto" else profile,
-        ControlValues(**values),
-        push_to_talk=push_to_talk,
-        presets=[saved.load(name) for name in saved.names()],
-    )
+    desk = desk_of(preset, voice, profile, controls, push_to_talk=push_to_talk)
     if save_preset:
-        typer.echo(f"Saved {saved.save(desk.as_preset(save_preset))}.")
-    studio = None
-    if local:
-        from clients.local import StoreStudio
+        from clients.presets import Presets
 
-        studio = StoreStudio(device)
+        typer.echo(f"Saved {Presets().save(desk.as_preset(save_preset))}.")
     settings = MicSettings(
         server=server,
         token=token,
-        studio=studio,
+        local=device if local else None,
         sound=SoundSettings(
             input=input, output=output, monitor=monitor, block_ms=block_ms, keep=keep
         ),
         record=record,
         part=part,
     )
-    show(settings, desk, seconds)
+    if measure:
+        typer.echo(measured(settings, desk, seconds))
+    else:
+        show(settings, desk, seconds)
 
 
 @app.command()

@@ -1,22 +1,53 @@
 """`timbral mic` on a terminal, and where there is none."""
 
+import asyncio
 import signal
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 
 from clients.desk import Desk
 from clients.keys import single_keys
+from clients.measure import measure
 from clients.mic import MicSettings, Scene, run_mic
+from clients.presets import Preset, Presets
 from clients.view import line, picture
+from server.protocol import ControlValues, ProfileName
 
 TOLD_S = 10.0  # between two lines where there is no terminal
+
+
+def desk_of(
+    preset: str | None,
+    voice: str | None,
+    profile: ProfileName,
+    controls: Mapping[str, Any],
+    *,
+    push_to_talk: bool,
+) -> Desk:
+    """A desk as the options say, on top of a preset if one is named. Raises `ConfigError`."""
+    saved = Presets()
+    begin = saved.load(preset) if preset else Preset(name="plain")
+    values = {**begin.controls.model_dump(exclude_none=True), **controls}
+    return Desk(
+        voice or begin.voice or "starter",
+        begin.profile if profile == "auto" else profile,
+        ControlValues(**values),
+        push_to_talk=push_to_talk,
+        presets=[saved.load(name) for name in saved.names()],
+    )
+
+
+def measured(settings: MicSettings, desk: Desk, seconds: float | None = None) -> str:
+    """The latency and its parts, as Markdown. Raises `TimbralError`."""
+    return asyncio.run(measure(settings, desk, seconds or 9.0)).table()
 
 
 def show(settings: MicSettings, desk: Desk, seconds: float | None = None) -> None:

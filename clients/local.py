@@ -273,6 +273,7 @@ class LocalChannel:
             deadline_misses=self._misses,
             underruns=self._lost,
             latency_samples=self._converter.latency,
+            profile=self.ready.profile,
             rtf=float(took.mean()) * self._rate / (1000.0 * self._converter.hop),
         )
 

@@ -16,9 +16,10 @@ from urllib.request import Request, urlopen
 from clients.desk import Desk
 from clients.keys import keys
 from clients.link import is_here, stream_url
-from clients.local import Studio, open_local
+from clients.local import StoreStudio, Studio, open_local
 from clients.reconnect import Backoff, stay_linked
 from clients.recorder import Part, Recorder, recording
+from clients.rings import Ear
 from clients.sound import Sound, SoundSettings, open_sound
 from clients.talk import RESTART, Channel, Figures, Talk
 from server.protocol import PATH, Start
@@ -34,7 +35,7 @@ class MicSettings:
 
     server: str = "ws://127.0.0.1:8765"
     token: str | None = None
-    studio: Studio | None = None  # convert here, without a server
+    local: str | None = None  # convert here, on this device, without a server
     sound: SoundSettings = field(default_factory=SoundSettings)
     record: Path | None = None
     part: Part = "both"
@@ -66,12 +67,18 @@ class Microphone:
     """
 
     def __init__(
-        self, settings: MicSettings, desk: Desk, show: Callable[[Scene], None], *, typing: bool
+        self,
+        settings: MicSettings,
+        desk: Desk,
+        show: Callable[[Scene], None],
+        *,
+        typing: bool,
+        make_ear: Callable[[int], Ear] = Ear,
     ) -> None:
         self._settings, self._desk, self._show = settings, desk, show
-        self._typing = typing
-        here = settings.studio is not None
-        self.scene = Scene(desk, "here" if here else settings.server)
+        self._typing, self._make_ear = typing, make_ear
+        self._studio = StoreStudio(settings.local) if settings.local else None
+        self.scene = Scene(desk, "here" if self._studio else settings.server)
         self._tape = ExitStack()
         self._recorder: Recorder | None = None
 
@@ -96,7 +103,7 @@ class Microphone:
         while not self._desk.over:
             opened = time.monotonic()
             try:
-                with open_sound(self._settings.sound) as sound:
+                with open_sound(self._settings.sound, self._make_ear) as sound:
                     reached, opened = True, time.monotonic()
                     await self._talk(sound)
             except DeviceError as error:
@@ -127,7 +134,7 @@ class Microphone:
 
         def start() -> Start:
             # nothing is converted on the way where bandwidth costs nothing
-            encoding = "f32le" if settings.studio or is_here(settings.server) else "s16le"
+            encoding = "f32le" if self._studio or is_here(settings.server) else "s16le"
             return desk.start(rate, encoding, settings.token)
 
         async def run(channel: Channel) -> None:
@@ -140,11 +147,11 @@ class Microphone:
         def away(error: LinkError, seconds: float) -> None:
             self._say(f"{error} Trying again in {seconds:.1f} s.", away=True)
 
-        if settings.studio is None:
+        if self._studio is None:
             await stay_linked(settings.server, start, run, away=away, backoff=settings.backoff)
             return
         while not desk.over:
-            await self._converse_here(start, run, settings.studio)
+            await self._converse_here(start, run, self._studio)
 
     async def _converse_here(
         self, start: Callable[[], Start], run: Callable[[Channel], Awaitable[None]], studio: Studio
@@ -165,7 +172,7 @@ class Microphone:
 
     async def _voices(self) -> None:
         """Find out which voices there are, for the key that changes it."""
-        studio = self._settings.studio
+        studio = self._studio
         loop = asyncio.get_running_loop()
         if studio:
             self._desk.voices = await loop.run_in_executor(None, studio.names)

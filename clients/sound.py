@@ -4,7 +4,7 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
@@ -83,8 +83,10 @@ class Bell:
 
 
 @contextmanager
-def open_sound(settings: SoundSettings) -> Generator[Sound, None, None]:
-    """Find and open all devices. Raises `DeviceError`."""
+def open_sound(
+    settings: SoundSettings, make_ear: Callable[[int], Ear] = Ear
+) -> Generator[Sound, None, None]:
+    """Find and open all devices; `make_ear(rate)` hears the microphone. Raises `DeviceError`."""
     system = "linux" if sys.platform.startswith("linux") else sys.platform
     devices = list_devices()
     with ExitStack() as stack:
@@ -108,7 +110,7 @@ def open_sound(settings: SoundSettings) -> Generator[Sound, None, None]:
         outputs = [output]
         if settings.monitor is not None:
             outputs.append(choose(devices, _named(settings.monitor), "output", system))
-        yield stack.enter_context(_opened(settings, source, outputs, microphone, hearing))
+        yield stack.enter_context(_opened(settings, make_ear, source, outputs, microphone, hearing))
 
 
 def _named(name: str) -> str | None:
@@ -118,6 +120,7 @@ def _named(name: str) -> str | None:
 @contextmanager
 def _opened(
     settings: SoundSettings,
+    make_ear: Callable[[int], Ear],
     source: Device,
     outputs: list[Device],
     microphone: str,
@@ -125,7 +128,7 @@ def _opened(
 ) -> Generator[Sound, None, None]:
     rate = common_rate([(source, "input"), *((output, "output") for output in outputs)])
     block = max(1, round(settings.block_ms * rate / 1000.0))
-    ear, bell = Ear(rate), Bell()
+    ear, bell = make_ear(rate), Bell()
     mouths = tuple(Mouth(rate) for _ in outputs)
 
     def heard(samples: Audio) -> None:

@@ -49,7 +49,8 @@ def budget(scene: Scene) -> list[tuple[str, float, str]]:
     figures, sound = scene.figures, scene.sound
     if not figures.ready or not sound or not figures.buffers:
         return []
-    converting = 1000.0 * figures.ready.latency_samples / figures.ready.sample_rate
+    told = figures.stats or figures.ready
+    converting = 1000.0 * told.latency_samples / figures.ready.sample_rate
     computing = figures.stats.compute_ms.p50 if figures.stats else 0.0
     queue = figures.stats.queue_ms if figures.stats else 0.0
     rest = max(0.0, figures.answer - converting - computing - queue)
@@ -119,7 +120,8 @@ def _head(scene: Scene, now: float) -> Text:
     if scene.away or not ready:
         head.append(f"  {scene.state}")
     else:
-        head.append(f"  {ready.voice} on {ready.provider}, profile {ready.profile}")
+        told = scene.figures.stats or ready
+        head.append(f"  {ready.voice} on {ready.provider}, profile {told.profile}")
     return head
 
 

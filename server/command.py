@@ -59,24 +59,3 @@ def serve(
         )
 
     run(config, announce)
-
-
-@app.command()
-def doctor(
-    port: Annotated[int, typer.Option(help="The port to look at.")] = 8765,
-) -> None:
-    """Show what is missing here, and the fix.
-
-    Exit status 1 when something must be done.
-
-    \b
-    Example:
-      timbral doctor
-    """
-    from server.doctor import examine
-
-    healthy = True
-    for finding in examine(port):
-        healthy &= finding.healthy
-        typer.echo(str(finding))
-    raise typer.Exit(0 if healthy else 1)
