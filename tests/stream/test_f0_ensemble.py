@@ -1,5 +1,9 @@
 """Several detectors as one."""
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +11,8 @@ from hypothesis import strategies as st
 
 from stream.audio import Audio
 from stream.controls import F0_BLENDS, F0Blend
+from stream.errors import ModelError
+from stream.models.f0 import Detectors
 from stream.models.f0.ensemble import Ensemble, blend
 
 PITCHES = st.lists(st.sampled_from([0.0, 100.0, 110.0, 140.0, 201.0]), min_size=1, max_size=4)
@@ -89,6 +95,46 @@ def test_each_detector_hears_the_newest_samples_that_it_wants(sizes: tuple[int, 
     np.testing.assert_allclose(ensemble.detect_file(audio), np.full(3, 110.0), rtol=1e-6)
     with pytest.raises(ValueError, match=r"\[505\] samples"):
         ensemble(audio[1:], 3, 2)
+
+
+class Waits(Says):
+    """Answers when all of its kind have been asked."""
+
+    def __init__(self, hz: float, together: Barrier) -> None:
+        super().__init__(hz, 0)
+        self._together = together
+
+    def detect_file(self, audio: Audio) -> Audio:
+        self._together.wait(timeout=30)
+        return super().detect_file(audio)
+
+
+def test_with_helpers_all_detectors_run_at_the_same_time() -> None:
+    together = Barrier(3)
+    members = [Waits(hz, together) for hz in (100.0, 110.0, 121.0)]
+    with ThreadPoolExecutor(2) as helpers:
+        found = Ensemble(members, "median", helpers).detect_file(np.zeros(160, np.float32))
+    np.testing.assert_allclose(found, [110.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("how", F0_BLENDS)
+def test_helpers_change_nothing(how: F0Blend, speech: Audio) -> None:
+    named = Detectors(Path())
+    threaded = named.live(("swift", "crepe-tiny"), how)
+    assert named.live(("swift", "crepe-tiny"), how) is threaded
+    alone = Ensemble([named["swift"], named["crepe-tiny"]], how)
+    window = speech[20_000 : 20_000 + alone.window(5, 2)]
+    np.testing.assert_array_equal(threaded(window, 5, 2), alone(window, 5, 2))
+    assert (alone(window, 5, 2) > 0.0).any()
+
+
+def test_an_error_of_a_member_comes_through() -> None:
+    class Fails(Says):
+        def detect_file(self, audio: Audio) -> Audio:
+            raise ModelError("it broke")
+
+    with ThreadPoolExecutor(1) as helpers, pytest.raises(ModelError, match="it broke"):
+        Ensemble([Says(1.0, 1), Fails(1.0, 1)], "mean", helpers).detect_file(np.zeros(160))
 
 
 def test_an_ensemble_of_none_is_refused() -> None:

@@ -1,11 +1,13 @@
 """Every detector by its name in `Controls`."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 
-from stream.controls import F0_METHODS, F0Blend, F0Method
+from stream.controls import F0_METHODS, MOST_METHODS, F0Blend, F0Method
 from stream.errors import ConfigError
 from stream.models.assets import missing
 from stream.models.f0.card import CARD, DetectorKind, checked_graph
@@ -18,6 +20,7 @@ from stream.models.f0.rmvpe import Rmvpe, RmvpeFromMel, RmvpeFromSound
 from stream.models.f0.swift import SwiftF0
 
 ASSETS = Path(__file__).parents[1] / "assets"
+CORES = os.cpu_count() or 1
 Load = Callable[[Path], F0Detector]
 
 SHIPPED: Mapping[F0Method, tuple[str, Load]] = MappingProxyType(
@@ -51,6 +54,8 @@ class Detectors(Mapping[F0Method, F0Detector]):
         self._home = home
         self._loading = threading.Lock()
         self._loaded: dict[F0Method, F0Detector] = {}
+        self._ensembles: dict[tuple[tuple[F0Method, ...], F0Blend], Ensemble] = {}
+        self._threads: ThreadPoolExecutor | None = None
 
     def __getitem__(self, method: F0Method) -> F0Detector:
         if method not in F0_METHODS:
@@ -67,9 +72,15 @@ class Detectors(Mapping[F0Method, F0Detector]):
         return len(F0_METHODS)
 
     def chosen(self, methods: Sequence[F0Method], blend: F0Blend) -> F0Detector:
-        """The one detector, or the ensemble, that `Controls` name."""
+        """The one detector, or the ensemble, that `Controls` name; the same object each time."""
         found = [self[method] for method in methods]
-        return found[0] if len(found) == 1 else Ensemble(found, blend)
+        if len(found) == 1:
+            return found[0]
+        with self._loading:
+            key = (tuple(methods), blend)
+            if key not in self._ensembles:
+                self._ensembles[key] = Ensemble(found, blend, self._helpers())
+            return self._ensembles[key]
 
     def live(self, methods: Sequence[F0Method], blend: F0Blend) -> F0Detector:
         """The same for a live stream; raises `ConfigError` for what needs a whole recording."""
@@ -77,6 +88,13 @@ class Detectors(Mapping[F0Method, F0Detector]):
             if method in RECORDINGS:
                 raise ConfigError(only_files(RECORDINGS[method]))
         return self.chosen(methods, blend)
+
+    def _helpers(self) -> ThreadPoolExecutor | None:
+        """Threads that all ensembles share, made for the first one; none on a single core."""
+        if self._threads is None and CORES > 1:
+            workers = min(CORES, MOST_METHODS) - 1
+            self._threads = ThreadPoolExecutor(workers, thread_name_prefix="f0")
+        return self._threads
 
     def _load(self, method: F0Method) -> F0Detector:
         if method in RECORDINGS:

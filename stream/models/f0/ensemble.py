@@ -1,6 +1,7 @@
 """Several detectors as one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from types import MappingProxyType
 from typing import Any
 
@@ -20,14 +21,19 @@ class Ensemble:
     """Asks several detectors, the most trusted first, and blends their answers (`blend`).
 
     Its laws are those of its members: what is committed depends on the hop only as far as theirs
-    does. One after the other: in threads, on two cores, it takes longer (stream/LOG.md).
+    does. Whether they run side by side or one after the other changes nothing.
+
+    helpers  threads for all members but the first, which runs in the caller's; None: one by one
     """
 
-    def __init__(self, detectors: Sequence[F0Detector], how: F0Blend) -> None:
+    def __init__(
+        self, detectors: Sequence[F0Detector], how: F0Blend, helpers: Executor | None = None
+    ) -> None:
         if not detectors:
             raise ValueError("an ensemble needs at least one detector")
         self._detectors = tuple(detectors)
         self._how: F0Blend = how
+        self._helpers = helpers
 
     @property
     def live(self) -> bool:
@@ -38,14 +44,21 @@ class Ensemble:
 
     def __call__(self, audio: Audio, n: int, delay: int) -> Audio:
         check_window(self, audio, n, delay)
-        heard = [
-            detector(audio[len(audio) - detector.window(n, delay) :], n, delay)
-            for detector in self._detectors
-        ]
-        return blend(np.stack(heard), self._how)
+        return self._ask(
+            lambda detector: detector(audio[len(audio) - detector.window(n, delay) :], n, delay)
+        )
 
     def detect_file(self, audio: Audio) -> Audio:
-        return blend(np.stack([d.detect_file(audio) for d in self._detectors]), self._how)
+        return self._ask(lambda detector: detector.detect_file(audio))
+
+    def _ask(self, question: Callable[[F0Detector], Audio]) -> Audio:
+        first, *others = self._detectors
+        if self._helpers is None:
+            answers = [question(detector) for detector in self._detectors]
+        else:
+            waiting = [self._helpers.submit(question, detector) for detector in others]
+            answers = [question(first), *(future.result() for future in waiting)]
+        return blend(np.stack(answers), self._how)
 
 
 def blend(f0: Audio, how: F0Blend) -> Audio:
