@@ -135,11 +135,14 @@ def starter() -> Finding:
     """Whether the voice inside the package is whole, and speaks."""
     try:
         from stream.models.store import STARTER, Store
+        from stream.tune import choose
 
         voice = Store().load(STARTER)
     except (TimbralError, ImportError) as error:
         return Finding("FIX", "starter", str(error), "pip install --force-reinstall timbral")
-    return Finding("ok", "starter", f"verified, loaded on {voice.provider}")
+    choice = choose(voice)
+    found = f"verified, loaded on {voice.provider}; auto takes {choice.profile.name}: {choice.why}"
+    return Finding("ok", "starter", found)
 
 
 def free_port(port: int) -> Finding:

@@ -13,6 +13,7 @@ from stream.models.onnx import runtime_version
 from stream.models.voice import Voice
 from stream.profiles import Profile
 from stream.timing import Report, Spread, measure
+from stream.tune import first_with_room
 
 
 def bench(
@@ -20,9 +21,14 @@ def bench(
 ) -> Iterator[tuple[str, bool]]:
     """Pieces of the report, as they are measured, each with whether it kept up with the audio."""
     yield header(voice), True
+    reports: list[Report] = []
     for profile in profiles:
         report = measure(voice, profile, seconds, controls=controls)
+        reports.append(report)
         yield table(report), report.in_time
+    if len(reports) > 1:
+        choice = first_with_room(reports)
+        yield f"\n`auto` takes {choice.profile.name} here: {choice.why}.", True
 
 
 def header(voice: Voice) -> str:

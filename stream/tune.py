@@ -1,12 +1,13 @@
 """Chooses the profile for this machine, and steps to another when the machine gets busy."""
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from stream.controls import Controls
 from stream.models.voice import Voice
 from stream.profiles import Profile, Profiles
-from stream.timing import measure
+from stream.timing import Report, measure
 
 SECONDS = 0.4  # of audio measured per profile
 LEAST_HOPS = 4
@@ -27,22 +28,34 @@ def choose(voice: Voice, *, controls: Controls | None = None) -> Choice:
     A longer hop takes no less time than a shorter one; so what the shorter one took is enough to
     pass over the next.
     """
+    wanted = controls or Controls()
+    return first_with_room(_measured(voice, wanted))
+
+
+def first_with_room(reports: Iterable[Report]) -> Choice:
+    """The first of the profiles measured, the shortest hop first, that leaves room."""
     seen: list[str] = []
+    slowest: Profile | None = None
+    for report in reports:
+        slowest = report.profile
+        part = report.whole.p99 / slowest.hop_ms
+        seen.append(f"{slowest.name} takes {part:.0%} of its {slowest.hop_ms} ms hop")
+        if part <= ROOM:
+            return Choice(slowest, "; ".join(seen))
+    if slowest is None:
+        raise ValueError("nothing was measured")
+    return Choice(slowest, "; ".join(seen) + ": this machine is too slow to be always in time")
+
+
+def _measured(voice: Voice, controls: Controls) -> Iterator[Report]:
     profiles = list(voice.profiles.values())
     least_ms = 0.0
     for profile in profiles:
         if least_ms > ROOM * profile.hop_ms and profile is not profiles[-1]:
             continue
-        report = measure(
-            voice, profile, SECONDS, controls=controls or Controls(), least_hops=LEAST_HOPS
-        )
+        report = measure(voice, profile, SECONDS, controls=controls, least_hops=LEAST_HOPS)
         least_ms = report.whole.p50
-        part = report.whole.p99 / profile.hop_ms
-        seen.append(f"{profile.name} takes {part:.0%} of its {profile.hop_ms} ms hop")
-        if part <= ROOM:
-            return Choice(profile, "; ".join(seen))
-    slowest = profiles[-1]
-    return Choice(slowest, "; ".join(seen) + ": this machine is too slow to be always in time")
+        yield report
 
 
 class Tuner:

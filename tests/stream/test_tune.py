@@ -42,6 +42,27 @@ def test_a_machine_too_slow_for_all_is_told_so(
     assert choice.why.endswith("this machine is too slow to be always in time")
 
 
+def test_a_profile_that_a_shorter_one_already_overruns_is_not_measured(
+    starter: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def pretend(_voice: Voice, profile: Profile, _seconds: float, **_: object) -> Report:
+        asked.append(profile.name)
+        return report(profile, 3.0 if profile.name == "low" else 0.5)  # low: p50 is half of p99
+
+    monkeypatch.setattr(tune, "measure", pretend)
+    assert tune.choose(starter).profile.name == "quality"
+    assert asked == ["low", "quality"]
+
+
+def test_bench_says_what_auto_would_take(starter: Voice, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "measure", lambda _v, profile, _s, **_: report(profile, 0.5))  # pyright: ignore
+    *_, (last, in_time) = bench.bench(starter, list(STEADY.values()), 1.0, Controls())
+    assert "`auto` takes low here: low takes 50% of its 20 ms hop" in last
+    assert in_time
+
+
 def test_every_stage_is_measured(starter: Voice) -> None:
     found = measure(starter, STEADY["quality"], 1.0, controls=Controls())
     assert set(found.stages) == {"input", "content", "f0", "index", "synth", "output"}
