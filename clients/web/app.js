@@ -143,7 +143,8 @@ export class App {
       this.controls({ speaker: 0, speaker_b: 0, morph: 0 });
     this.set({ voice: name });
     this.#view.voice(name);
-    if (!this.session.running) return;
+    if (this.session.running && this.state.state !== "live") this.reopen();
+    if (this.state.state !== "live") return;
     this.#voiceAsked = name;
     this.session.say({ type: "voice", voice: name });
   }
@@ -182,7 +183,6 @@ export class App {
   /** All controls as they were at first. */
   reset() {
     this.controls(initialControls());
-    if (this.state.state === "refused") this.reopen();
   }
 
   #startMessage() {
@@ -196,6 +196,10 @@ export class App {
     const changed = this.#changed;
     this.#changed = {};
     if (!this.session.running || !Object.keys(changed).length) return;
+    if (this.state.state === "refused") {
+      this.reopen();
+      return;
+    }
     if (this.state.state === "live") this.#asked += 1;
     this.session.say({ type: "controls", ...changed });
   }

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import browser
 import numpy as np
@@ -277,6 +278,22 @@ def test_what_keeps_sound_away_is_told(chromium: Browser, mirror: str) -> None:
         page.reload()
         page.click("#start:not([disabled])")
         says(page, "No microphone")
+
+
+def test_a_voice_that_is_missing_is_told_and_another_one_speaks(chromium: Browser) -> None:
+    class Haunted(FakeVoices):
+        def cards(self) -> list[dict[str, Any]]:
+            return [*super().cards(), {"name": "ghost", "description": "deleted a moment ago"}]
+
+    with background(Haunted()) as server, visiting(chromium, server.url) as page:
+        page.click("#voices >> text=ghost")
+        page.click("#start:not([disabled])")
+        says(page, "Voice missing.")
+        page.click("#voices >> text=ben")
+        says(page, "“ben” speaks")
+        page.click("#voices >> text=ghost")
+        page.wait_for_selector(".toast.bad:has-text('ghost')")
+        assert page.is_checked("#voices [value=ben]")
 
 
 def test_a_token_is_asked_for_and_kept_only_if_wanted(chromium: Browser) -> None:
