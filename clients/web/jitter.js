@@ -246,8 +246,12 @@ export class JitterBuffer {
   #play(out) {
     const n = out.length;
     const ready = Math.max(0, Math.min(n, Math.ceil((this.#end - 2 - this.#head) / this.#speed)));
-    for (let k = 0; k < ready; k++) {
-      out[k] = this.#sound(this.#head + this.#speed * k) * this.#rise(this.#risen + k);
+    if (this.#speed === 1 && this.#head % 1 === 0 && this.#risen === this.#fade) {
+      for (let k = 0; k < ready; k++) out[k] = this.#ring[(this.#head + k) & this.#mask];
+    } else {
+      for (let k = 0; k < ready; k++) {
+        out[k] = this.#sound(this.#head + this.#speed * k) * this.#rise(this.#risen + k);
+      }
     }
     this.#risen = Math.min(this.#fade, this.#risen + ready);
     this.#head += ready * this.#speed;

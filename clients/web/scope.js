@@ -6,6 +6,8 @@ const DARK = -92; // dB of a bin that is not seen
 const BRIGHT = -32;
 const SPEED = 90; // CSS pixels a second
 const FLOOR = -60; // dBFS, the meter's left end
+const FRAME_MS = 30; // from drawing to drawing
+const LOOK_MS = 500; // from asking for size and colour to asking again, which costs a layout
 const FALL = 24; // dB a second by which the mark of the peak falls
 
 /** For each of `rows`, top first: the first bin, and the one after the last, of its frequencies. */
@@ -38,6 +40,9 @@ export class Scope {
   #drawn = 0; // ms
   #owed = 0; // parts of a pixel not yet drawn
   #said = 0;
+  #looked = -LOOK_MS;
+  #scale = 1;
+  #ink = [0, 0, 0];
 
   constructor(canvas, meter, level) {
     [this.#canvas, this.#meter, this.#level] = [canvas, meter, level];
@@ -52,14 +57,15 @@ export class Scope {
       this.#bins = new Float32Array(analyser.frequencyBinCount);
       this.#samples = new Float32Array(analyser.fftSize);
     }
-    this.#rows = [];
+    [this.#rows, this.#looked] = [[], -LOOK_MS];
     this.#held = FLOOR;
     this.#show(FLOOR, performance.now());
   }
 
   /** Draw what came since the last time; `now` in ms. */
   draw(now) {
-    if (!this.#analyser) return;
+    if (!this.#analyser || now - this.#drawn < FRAME_MS) return;
+    if (now - this.#looked >= LOOK_MS) this.#look(now);
     const elapsed = Math.min(100, now - this.#drawn) / 1000;
     this.#drawn = now;
     this.#analyser.getFloatTimeDomainData(this.#samples);
@@ -86,8 +92,8 @@ export class Scope {
   }
 
   #spectrum(elapsed) {
-    const { canvas, scale } = this.#fit();
-    this.#owed += elapsed * SPEED * scale;
+    const canvas = this.#canvas;
+    this.#owed += elapsed * SPEED * this.#scale;
     const width = Math.floor(this.#owed);
     if (width < 1) return;
     this.#owed -= width;
@@ -101,7 +107,7 @@ export class Scope {
   #column(width) {
     const { height } = this.#canvas;
     const image = this.#pen.createImageData(width, height);
-    const [red, green, blue] = this.#ink();
+    const [red, green, blue] = this.#ink;
     this.#rows.forEach(([low, high], row) => {
       let loudest = -Infinity;
       for (let bin = low; bin < high; bin++) loudest = Math.max(loudest, this.#bins[bin]);
@@ -113,24 +119,19 @@ export class Scope {
     return image;
   }
 
-  #ink() {
-    return getComputedStyle(this.#canvas)
-      .color.match(/[\d.]+/g)
-      .slice(0, 3)
-      .map(Number);
-  }
-
-  /** The canvas at the screen's own resolution, whatever the page's size is now. */
-  #fit() {
+  /** The canvas at the screen's own resolution, and the ink, whatever size and theme are now. */
+  #look(now) {
+    this.#looked = now;
     const canvas = this.#canvas;
-    const scale = window.devicePixelRatio || 1;
+    const ink = getComputedStyle(canvas).color.match(/[\d.]+/g);
+    this.#ink = ink.slice(0, 3).map(Number);
+    this.#scale = window.devicePixelRatio || 1;
     const [width, height] = [canvas.clientWidth, canvas.clientHeight].map((n) =>
-      Math.max(1, Math.round(n * scale)),
+      Math.max(1, Math.round(n * this.#scale)),
     );
     if (canvas.width !== width || canvas.height !== height || !this.#rows.length) {
       [canvas.width, canvas.height] = [width, height];
       this.#rows = rowBins(height, this.#analyser.context.sampleRate, this.#bins.length);
     }
-    return { canvas, scale };
   }
 }
