@@ -19,7 +19,7 @@ from offline.train.starter.decoder import start  # noqa: E402
 from offline.train.synth import Synthesizer, SynthShape  # noqa: E402
 from offline.train.synth_export import export_synth  # noqa: E402
 from stream.excitation import Excitation  # noqa: E402
-from stream.models.synth import Synthesizer as Exported  # noqa: E402
+from stream.models.synth import StudentSynthesizer as Exported  # noqa: E402
 from stream.pitch import coarse  # noqa: E402
 
 torch.set_num_threads(1)  # the sums here are small: threads only wait for each other
@@ -171,15 +171,15 @@ def test_the_untrained_decoder_already_is_a_vocoder(f0: float) -> None:
 def exported(net: Synthesizer, path: Path, *, eight_bit: bool) -> Tensor:
     """The file's sound, given in pieces of whole content frames."""
     export_synth(net, path, eight_bit=eight_bit)
-    model = Exported(path, dim=16, latent=80, hop=HOP, device="cpu")
+    model = Exported(path, dim=16, latent=80, hop=HOP, noise_scale=0.0, device="cpu").model
     inputs = given_to(net, FRAMES)
     state = model.initial_state()
     pieces: list[Tensor] = []
     for first, last in ((0, 2), (2, 4), (4, 10), (10, FRAMES)):
         x = part(inputs, first, last)
-        phone, noise, source = (x[k][0].numpy() for k in ("phone", "noise", "source"))
-        sound, state = model.step(state, phone, x["pitch"][0].numpy(), noise, source[0], 0)
-        pieces.append(torch.from_numpy(sound))
+        given = {name: x[name].numpy() for name in ("phone", "pitch", "noise", "source")}
+        outputs, state = model.step(state, **given, sid=np.zeros(1, np.int64))
+        pieces.append(torch.from_numpy(np.asarray(outputs["audio"], np.float32)[0, 0]))
     return torch.cat(pieces)
 
 
