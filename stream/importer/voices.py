@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from stream.errors import BadCheckpoint, ConfigError, HostileFile, ModelError
+from stream.errors import BadCheckpoint, ConfigError, HostileFile, ModelError, VoiceError
 from stream.importer import foreign
 from stream.importer.archive import CARD, INDICES, is_archive, look, unpack
 from stream.importer.checkpoint import RvcCheckpoint
@@ -67,7 +67,8 @@ def import_voice(
 
     Law: a voice that the store lists afterwards is whole; on any error the store is as before.
     Raises `HostileFile`, `BadCheckpoint` and `ModelMismatch` for files that cannot be used,
-    `BadBundle` for a broken bundle, `ConfigError` for a name that is taken or no name.
+    `BadBundle` for a broken bundle, `ConfigError` for a name that is taken or no name, `VoiceError`
+    when the store cannot be written.
     """
     if name is not None:
         _check_name(name, store)
@@ -79,6 +80,8 @@ def import_voice(
         if given.bundle is not None:
             if name is not None or index is not None or len(files) > 1:
                 raise ConfigError("A bundle is complete and has its name: add it alone.")
+            if (given.bundle / INDEX).is_file():
+                inspect_index(given.bundle / INDEX)
             return store.add(given.bundle)
         read = _only_voice(given.models)
         progress(2, STEPS)
@@ -119,15 +122,22 @@ def voice_name(stem: str) -> str:
 def _workplace(store: Store) -> Generator[Path, None, None]:
     """A hidden folder in the store, gone afterwards; what a killed import left is swept."""
     voices = store.home / "voices"
-    voices.mkdir(parents=True, exist_ok=True)
-    for left in voices.glob(".import-*"):
-        if time.time() - left.stat().st_mtime > FORGOTTEN:
-            shutil.rmtree(left, ignore_errors=True)
-    work = Path(tempfile.mkdtemp(prefix=".import-", dir=voices))
+    work: Path | None = None
     try:
+        voices.mkdir(parents=True, exist_ok=True)
+        for left in voices.glob(".import-*"):
+            if time.time() - left.stat().st_mtime > FORGOTTEN:
+                shutil.rmtree(left, ignore_errors=True)
+        work = Path(tempfile.mkdtemp(prefix=".import-", dir=voices))
         yield work
+    except OSError as error:
+        raise VoiceError(
+            f"The voice cannot be written to {voices}: {error.strerror or error}. "
+            "Make room there, or choose another place with TIMBRAL_HOME."
+        ) from error
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _gather(files: Sequence[Path], work: Path) -> _Given:

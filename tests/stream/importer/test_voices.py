@@ -17,7 +17,14 @@ from strangers import Stranger
 from typer.testing import CliRunner
 
 from stream.command import app
-from stream.errors import BadBundle, BadCheckpoint, ConfigError, HostileFile, TimbralError
+from stream.errors import (
+    BadBundle,
+    BadCheckpoint,
+    ConfigError,
+    HostileFile,
+    TimbralError,
+    VoiceError,
+)
 from stream.importer.voices import advice, import_voice, voice_name
 from stream.models.store import Store
 from stream.models.voice import INDEX
@@ -56,6 +63,11 @@ def save_index(path: Path, dim: int, rows: int) -> Path:
 
 def ada(files: Path) -> Path:
     return files / "Ada Lovelace_e200_s4000.pth"
+
+
+def index(files: Path, of: str) -> Path:
+    (found,) = files.glob(f"added*{of}*.index")
+    return found
 
 
 def nothing_left(store: Store) -> bool:
@@ -190,6 +202,12 @@ def test_a_bundle_is_added_from_a_folder_and_from_a_zip(
     assert import_voice([path], store=third) == store.card("ada")
     with pytest.raises(ConfigError, match="add it alone"):
         import_voice([bundle], store=Store(tmp_path / "fourth"), name="eve")
+    with_index = import_voice([ada(files)], index=index(files, "Ada"), store=store, name="eve")
+    spoilt = shutil.copytree(store.folder("eve"), tmp_path / "spoilt")
+    (spoilt / INDEX).write_bytes((spoilt / INDEX).read_bytes()[:-8])
+    assert INDEX in with_index.files
+    with pytest.raises(BadCheckpoint, match="cut short"):
+        import_voice([spoilt], store=third)
     broken = shutil.copytree(bundle, tmp_path / "broken")
     (broken / "prior.onnx").write_bytes(b"altered")
     with pytest.raises(BadBundle, match="altered"):
@@ -265,7 +283,7 @@ def test_a_failure_while_writing_leaves_nothing_behind(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("stream.importer.voices.nsf.write", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(VoiceError, match=r"No space left on device.*TIMBRAL_HOME"):
         import_voice([ada(files)], store=store)
     assert nothing_left(store)
 
