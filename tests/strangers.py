@@ -26,6 +26,7 @@ class Stranger:
 
     sung, spoken, drawn   how loud its oscillator, its latent and its own noise are
     length                frames that it is exported for; 0: any
+    named                 whether its decoder's first tensors have RVC's names
     """
 
     exporter: Exporter = "w-okada"
@@ -40,6 +41,7 @@ class Stranger:
     drawn: float = 0.003
     uniform: bool = False
     opset: int = 17
+    named: bool = False
     metadata: dict[str, Any] | None = None
     seed: int = 0
 
@@ -89,6 +91,15 @@ class Stranger:
             begin = "begin = Mul (from, hop)"
         else:
             cut, begin = "z = Identity (whole)", "begin = Identity (zero)"
+        if self.named:
+            rough = """
+            smooth = Conv <pads = [3, 3]> (z, "net.dec.conv_pre.weight")
+            rough = ConvTranspose <strides = [{hop}]> (smooth, w_up)
+            """.replace("{hop}", str(self.hop))
+            source = 'source = Conv (excitation, "net.dec.noise_convs.0.weight")'
+        else:
+            rough = f"rough = ConvTranspose <strides = [{self.hop}]> (z, w_up)"
+            source = "source = Identity (excitation)"
         hz = "hz = Cast <to = 1> (pitchf)" if self.f0 else "hz = Add (flat, hundred)"
         clip = self.exporter != "RVC WebUI"
         return f"""
@@ -103,7 +114,7 @@ class Stranger:
             {prior}
             whole = Add (mean, spread)
             {cut}
-            rough = ConvTranspose <strides = [{self.hop}]> (z, w_up)
+            {rough}
             said = Tanh (rough)
             flat_phone = ReduceMax <axes = [2], keepdims = 0> (features)
             flat = Mul (flat_phone, nought)
@@ -124,10 +135,11 @@ class Stranger:
             voice = Slice (wave, begin, end, two)
             noise = RandomNormalLike (voice)
             a = Mul (voice, sung)
-            b = Mul (said, spoken)
-            c = Mul (noise, drawn_level)
-            ab = Add (a, b)
-            abc = Add (ab, c)
+            b = Mul (noise, drawn_level)
+            c = Mul (said, spoken)
+            excitation = Add (a, b)
+            {source}
+            abc = Add (source, c)
             {"flat_sound = Reshape (abc, any)" if clip else "flat_sound = Identity (abc)"}
             audio = Cast <to = {10 if self.half else 1}> (flat_sound)
         """
@@ -180,6 +192,8 @@ class Stranger:
             "w_pitch": normal(256, LATENT, scale=0.1),
             "w_speaker": normal(self.speakers, LATENT, scale=1.0),
             "w_around": normal(LATENT, LATENT, 5, scale=0.2),
+            "net.dec.conv_pre.weight": normal(LATENT, LATENT, 7, scale=0.1),
+            "net.dec.noise_convs.0.weight": np.ones((1, 1, 1), np.float32),
             "w_up": normal(LATENT, 1, self.hop, scale=0.1),
             "ones": np.ones((1, 1, 1, self.hop), np.float32),
             "two_scalar": np.array(2, np.int64),

@@ -25,12 +25,13 @@ from stream.errors import BadCheckpoint, HostileFile, ModelError
 from stream.importer.graphs import foreign as graphs
 from stream.importer.graphs.foreign import ROLES, Spot, dims, kind, real_inputs
 from stream.importer.says import Says
-from stream.models.blackbox import inputs_of
-from stream.models.onnx import OnnxModel
+from stream.models.blackbox import EDGE, inputs_of
+from stream.models.onnx import Array, OnnxModel
 
 SYNTH = "synth.onnx"
-PROBED = (24, 40)  # frames of 10 ms on which a graph is tried
+PROBED = (16, 32)  # frames of 10 ms on which a graph is tried
 DIMS = (768, 256)  # content features a frame, of RVC v2 and v1
+SAME = 1e-3  # of the loudest sample, by which a sound may differ and count as the same
 LEAST_OPSET = 10
 LARGEST = 2_000_000_000  # bytes; one ONNX file cannot hold more
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
@@ -57,6 +58,7 @@ class ForeignVoice:
     half          whether its features are in half precision
     noise         rows of normal numbers a frame that it needs
     spots         where it draws noise
+    cuts          whether its decoder can begin later than its window
     """
 
     path: Path
@@ -69,6 +71,7 @@ class ForeignVoice:
     half: bool
     noise: int
     spots: tuple[Spot, ...]
+    cuts: bool
 
 
 def recognise(path: Path) -> ForeignVoice:
@@ -97,6 +100,7 @@ def recognise(path: Path) -> ForeignVoice:
         half=kind(roles["features"]) == TensorProto.FLOAT16,
         noise=graphs.noise_rows(model.graph, spots),
         spots=tuple(spots),
+        cuts=_cuts_well(model, dim, hop, spots),
     )
 
 
@@ -106,7 +110,9 @@ def write_bundle(voice: ForeignVoice, folder: Path) -> list[str]:
     Law: the same call of the graph gives the same samples, and its noise follows the absolute
     frame, whatever the window.
     """
-    onnx.save(graphs.wrapped(_read(voice.path), voice.dim, voice.spots), str(folder / SYNTH))
+    cut = voice.sample_rate // 100 if voice.cuts else 0
+    model = graphs.wrapped(_read(voice.path), voice.dim, voice.spots, cut)
+    onnx.save(model, str(folder / SYNTH))
     return [SYNTH]
 
 
@@ -278,21 +284,51 @@ def _run(target: Path, model: Any, dim: int) -> list[Run]:
     rows = graphs.noise_rows(model.graph, ())
     shapes = [f"shape_{i}" for i in range(len(graphs.random_nodes(model.graph)))]
     outputs = {"audio": (None,), **{name: (None,) for name in shapes}}
-    runner = OnnxModel(target, inputs_of(dim, rows), outputs, device="cpu")
-    draw = np.random.default_rng(0)
+    runner = OnnxModel(target, inputs_of(dim, rows), outputs, device="cpu", threads=2)
     runs: list[Run] = []
     for frames in PROBED:
-        out = runner.probe(
-            features=0.1 * draw.standard_normal((1, frames, dim), np.float32),
-            pitch=np.full((1, frames), 60, np.int64),
-            f0=np.full((1, frames), 220.0, np.float32),
-            speaker=np.zeros(1, np.int64),
-            skip=np.zeros(1, np.int64),
-            noise=draw.standard_normal((1, rows, frames), np.float32),
-        )
+        out = runner.probe(**_example(dim, rows, frames))
         sizes = [tuple(np.asarray(out[name], np.int64)[:-frames].tolist()) for name in shapes]
         runs.append((np.asarray(out["audio"], np.float32), sizes))
     return runs
+
+
+def _example(dim: int, rows: int, frames: int, skip: int = 0) -> dict[str, Array]:
+    """Seeded inputs of `frames` frames."""
+    draw = np.random.default_rng(0)
+    return {
+        "features": 0.1 * draw.standard_normal((1, frames, dim), np.float32),
+        "pitch": np.full((1, frames), 60, np.int64),
+        "f0": np.full((1, frames), 220.0, np.float32),
+        "speaker": np.zeros(1, np.int64),
+        "skip": np.array([skip], np.int64),
+        "noise": draw.standard_normal((1, rows, frames), np.float32),
+    }
+
+
+def _cuts_well(model: Any, dim: int, hop: int, spots: list[Spot]) -> bool:
+    """Whether the sound is the same when the decoder begins later, but for its first frames."""
+    if not graphs.cuttable(model.graph):
+        return False
+    frames = PROBED[-1]
+    skip = (frames - EDGE) // 2
+    rows = graphs.noise_rows(model.graph, spots)
+    with TemporaryDirectory(prefix="timbral-") as place:
+        target = Path(place) / "probe.onnx"
+        onnx.save(graphs.wrapped(model, dim, spots, hop), str(target))
+        try:
+            names = inputs_of(dim, rows)
+            runner = OnnxModel(target, names, {"audio": (None,)}, device="cpu", threads=2)
+            whole, cut = (
+                np.asarray(runner.probe(**_example(dim, rows, frames, s))["audio"], np.float32)
+                for s in (0, skip)
+            )
+        except ModelError:
+            return False
+    if len(cut) != (frames - skip) * hop:
+        return False
+    off = np.abs(whole[(skip + EDGE) * hop :] - cut[EDGE * hop :])
+    return bool(off.max() <= SAME * np.abs(whole).max())
 
 
 def _hop(path: Path, sounds: list[Audio]) -> int:

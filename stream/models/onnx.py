@@ -184,7 +184,7 @@ def _options(threads: int) -> ort.SessionOptions:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 3  # what matters is checked here and raised
+    options.log_severity_level = 4  # what matters is checked here and raised
     # spinning threads would hold the cores that the other streams need
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # numbers near zero, as in fading sound, take a slow path in the CPU unless flushed

@@ -79,12 +79,13 @@ def in_one_pass(voice: BlackBox, features: Audio, f0: Audio) -> Audio:
     return np.asarray(outputs["audio"], np.float32)
 
 
+@pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("exporter", ["w-okada", "deiteris", "RVC WebUI"])
 @pytest.mark.parametrize(("hop", "ahead"), [(2, 4), (10, 8), (16, 4)])
 def test_without_an_oscillator_it_says_what_one_pass_says(
-    place: Path, exporter: Exporter, hop: int, ahead: int
+    place: Path, exporter: Exporter, named: bool, hop: int, ahead: int
 ) -> None:
-    voice = voice_of(place, exporter, sung=0.0, drawn=0.1)
+    voice = voice_of(place, exporter, sung=0.0, drawn=0.1, named=named)
     n = 80 - 80 % hop
     features, f0 = speech(n + ahead)
     out = said(voice, features, f0, [hop] * (n // hop), ahead=ahead)

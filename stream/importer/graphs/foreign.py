@@ -22,6 +22,8 @@ ROLES: Final[Mapping[str, str]] = {  # others' names of inputs: what they are fo
     **{"pitch": "pitch", "pitchf": "f0", "sid": "speaker", "ds": "speaker", "rnd": "noise"},
     **{"skip_head": "skip", "return_length": "rest", "formant_length": "rest"},
 }
+BEGIN: Final = "dec.conv_pre.weight"  # of the decoder's convolution that takes the latent
+SOURCE: Final = "dec.noise_convs."  # of those that take the excitation
 RANDOM: Final = frozenset({"RandomNormalLike", "RandomUniformLike"})
 RANDOM_FIXED: Final = frozenset({"RandomNormal", "RandomUniform"})
 OTHER_RANDOM: Final = frozenset({"Multinomial", "Bernoulli"})
@@ -153,10 +155,17 @@ def noise_rows(graph: Any, spots: Sequence[Spot]) -> int:
     return max(1, explicit_rows(graph) + sum(_normals(graph.node[s.node], s) for s in moving))
 
 
-def wrapped(model: Any, dim: int, spots: Sequence[Spot] | None) -> Any:
+def cuttable(graph: Any) -> bool:
+    """Whether it can be told where the decoder begins, and nothing is left out there already."""
+    begins = any(_decoder_input(node) == BEGIN for node in graph.node)
+    return begins and "skip" not in {ROLES[name] for name in real_inputs(graph)}
+
+
+def wrapped(model: Any, dim: int, spots: Sequence[Spot] | None, cut: int = 0) -> Any:
     """A copy of `model` behind our names.
 
     dim     content features a frame
+    cut     samples a frame, to let the decoder begin `skip` frames later; 0: it hears everything
     spots   where it draws noise; `None`: it goes on drawing, and further outputs `shape_0` ...
             tell the shapes, in the order of `random_nodes`, each followed by t other numbers
     """
@@ -176,6 +185,8 @@ def wrapped(model: Any, dim: int, spots: Sequence[Spot] | None) -> Any:
     else:
         opset = max(o.version for o in model.opset_import if o.domain in {"", "ai.onnx"})
         nodes += _quiet(graph, out, spots, explicit_rows(model.graph), opset)
+    if cut:
+        nodes = list(_cut(nodes, out, cut))
     said = out("Cast", graph.output[0].name, kind=TensorProto.FLOAT)
     out("Reshape", said, out.constant([-1]), to="audio")
     nodes += out.taken()
@@ -241,6 +252,29 @@ def _quiet(graph: Any, out: Outside, spots: Sequence[Spot], row: int, opset: int
         else:
             out("Cast", value, to=node.output[0], kind=said or TensorProto.FLOAT)
         yield from out.taken()
+
+
+def _cut(nodes: Sequence[Any], out: Outside, hop: int) -> Iterator[Any]:
+    """The nodes; the decoder's first convolutions hear their input from frame `skip` on.
+
+    The decoder is most of the work, and of a window only the end is wanted. What the cut spoils
+    are the frames after it that the decoder's convolutions reach.
+    """
+    end = np.iinfo(np.int64).max
+    for node in nodes:
+        part = _decoder_input(node)
+        if part is not None:
+            start = "skip" if part == BEGIN else out("Mul", "skip", out.constant([hop]))
+            bounds = (start, out.constant([end]), out.constant([2]))
+            node.input[0] = out("Slice", node.input[0], *bounds)
+            yield from out.taken()
+        yield node
+
+
+def _decoder_input(node: Any) -> str | None:
+    """Which of the decoder's inputs the node takes: its latent, or its excitation."""
+    weight = node.input[1] if node.op_type == "Conv" else ""
+    return next((part for part in (BEGIN, SOURCE) if part in weight), None)
 
 
 def _rows(out: Outside, spot: Spot, row: int) -> str:

@@ -26,7 +26,7 @@ from stream.audio import Audio
 from stream.errors import BadCheckpoint, HostileFile
 from stream.importer import foreign
 from stream.importer.graphs.foreign import wrapped
-from stream.models.blackbox import BlackBox, inputs_of
+from stream.models.blackbox import EDGE, BlackBox, inputs_of
 from stream.models.onnx import OnnxModel
 from stream.models.synth import Speaker
 from stream.noise import frame_noise
@@ -166,6 +166,33 @@ def test_a_few_numbers_drawn_once_become_constants(tmp_path: Path) -> None:
     np.testing.assert_array_equal(model(**inputs)["audio"], model(**inputs)["audio"])
 
 
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_a_decoder_that_is_known_by_its_names_begins_later(
+    tmp_path: Path, exporter: Exporter
+) -> None:
+    voice, model = imported(Stranger(exporter, named=True).save(tmp_path / "a.onnx"))
+    assert voice.cuts == (exporter != "deiteris")
+    inputs = given(768, voice.noise)
+    whole = np.asarray(model(**inputs)["audio"], np.float32)
+    later = np.asarray(model(**(inputs | {"skip": np.array([10])}))["audio"], np.float32)
+    assert later.shape == ((T - 10) * 160,)
+    settled = EDGE * 160
+    np.testing.assert_allclose(later[settled:], whole[10 * 160 + settled :], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["net.dec.conv_pre.weight", "net.dec.noise_convs.0.weight"])
+def test_a_decoder_that_would_sound_otherwise_is_not_cut(tmp_path: Path, name: str) -> None:
+    model = Stranger(named=True).model()
+    for node in model.graph.node:  # now only one of its two inputs would be cut
+        node.input[:] = ["other" if value == name else value for value in node.input]
+    next(t for t in model.graph.initializer if t.name == name).name = "other"
+    onnx.save(model, tmp_path / "a.onnx")
+    voice, runs = imported(tmp_path / "a.onnx")
+    assert not voice.cuts
+    inputs = given(768, voice.noise) | {"skip": np.array([10])}
+    assert runs(**inputs)["audio"].shape == (T * 160,)
+
+
 def test_names_and_metadata_tell_the_encoder(tmp_path: Path) -> None:
     said = {"application": "VC_CLIENT", "samplingRate": 16000, "embChannels": 768}
     for embedder, layer, wanted in [
@@ -260,8 +287,8 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "empty ONNX model": without_nodes,
     "would be 7900 Hz": Stranger(hop=79).model,
     "random numbers by Bernoulli": drawing_otherwise,
-    "3841 and 6401 samples of 24 and 40 frames": a_sample_too_long,
-    "does not run on 24 and on 40 frames; it may be made for one": lambda: replaced(
+    "2561 and 5121 samples of 16 and 32 frames": a_sample_too_long,
+    "does not run on 16 and on 32 frames; it may be made for one": lambda: replaced(
         "as_rows", np.array([1, 1, 200, 1])
     ),
 }
@@ -343,7 +370,7 @@ def test_what_torch_exports_of_rvcs_own_network_says_what_torch_says(
 ) -> None:
     voice, synth = exported
     assert (voice.exporter, voice.dim, voice.sample_rate) == ("w-okada", 768, 40_000)
-    assert (voice.speakers, voice.noise) == (3, EXPORTED_NOISE)
+    assert (voice.speakers, voice.noise, voice.cuts) == (3, EXPORTED_NOISE, True)
     golden = np.load(EXPORTED.with_name("rvc_export.npz"))
     # Torch and ONNX Runtime add up the phase in another order, in single precision.
     for hz, most in (("0", 1e-3), ("220", 2e-2)):
