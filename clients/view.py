@@ -15,6 +15,7 @@ from clients.talk import Figures
 
 WIDTH = 24  # of a level meter, characters
 FLOOR_DB = -60.0
+A_LINE, KNOBS_A_LINE = 6, 4  # keys and knobs
 MUTE_HINT_S = 3.0  # of exact silence, after which a blocked microphone is likely
 
 
@@ -154,6 +155,8 @@ def _knobs(desk: Desk) -> Text:
     for number, knob in enumerate(KNOBS):
         value = f"{knob.name} {desk.controls[knob.name]:g}{knob.unit}"
         text.append(f" {value} ", "reverse" if number == desk.knob else "")
+        if number % KNOBS_A_LINE == KNOBS_A_LINE - 1:
+            text.append("\n")
     auto = "on" if desk.controls["auto_pitch"] else "off"
     text.append(f" auto pitch {auto} ")
     if desk.preset:
@@ -163,4 +166,6 @@ def _knobs(desk: Desk) -> Text:
 
 def _keys(desk: Desk) -> Text:
     shown = [(key, what) for key, what in KEYS if what != "talk" or desk.push_to_talk]
-    return Text("  ".join(f"{key} {what}" for key, what in shown), style="dim")
+    lines = [shown[at : at + A_LINE] for at in range(0, len(shown), A_LINE)]
+    text = "\n".join("   ".join(f"{key} {what}" for key, what in keys) for keys in lines)
+    return Text(text, style="dim")
