@@ -27,6 +27,7 @@ class Stranger:
     sung, spoken, drawn   how loud its oscillator, its latent and its own noise are
     length                frames that it is exported for; 0: any
     named                 whether its decoder's first tensors have RVC's names
+    reach                 frames of past that such a decoder hears
     """
 
     exporter: Exporter = "w-okada"
@@ -42,6 +43,7 @@ class Stranger:
     uniform: bool = False
     opset: int = 17
     named: bool = False
+    reach: int = 11
     metadata: dict[str, Any] | None = None
     seed: int = 0
 
@@ -93,9 +95,9 @@ class Stranger:
             cut, begin = "z = Identity (whole)", "begin = Identity (zero)"
         if self.named:
             rough = """
-            smooth = Conv <pads = [3, 3]> (z, "net.dec.conv_pre.weight")
+            smooth = Conv <pads = [{reach}, 1]> (z, "net.dec.conv_pre.weight")
             rough = ConvTranspose <strides = [{hop}]> (smooth, w_up)
-            """.replace("{hop}", str(self.hop))
+            """.replace("{hop}", str(self.hop)).replace("{reach}", str(self.reach))
             source = 'source = Conv (excitation, "net.dec.noise_convs.0.weight")'
         else:
             rough = f"rough = ConvTranspose <strides = [{self.hop}]> (z, w_up)"
@@ -192,7 +194,7 @@ class Stranger:
             "w_pitch": normal(256, LATENT, scale=0.1),
             "w_speaker": normal(self.speakers, LATENT, scale=1.0),
             "w_around": normal(LATENT, LATENT, 5, scale=0.2),
-            "net.dec.conv_pre.weight": normal(LATENT, LATENT, 7, scale=0.1),
+            "net.dec.conv_pre.weight": normal(LATENT, LATENT, self.reach + 2, scale=0.1),
             "net.dec.noise_convs.0.weight": np.ones((1, 1, 1), np.float32),
             "w_up": normal(LATENT, 1, self.hop, scale=0.1),
             "ones": np.ones((1, 1, 1, self.hop), np.float32),

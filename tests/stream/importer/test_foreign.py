@@ -193,6 +193,11 @@ def test_a_decoder_that_would_sound_otherwise_is_not_cut(tmp_path: Path, name: s
     assert runs(**inputs)["audio"].shape == (T * 160,)
 
 
+def test_a_decoder_that_hears_further_than_ours_expects_is_not_cut(tmp_path: Path) -> None:
+    path = Stranger(named=True, reach=EDGE + 8).save(tmp_path / "a.onnx")
+    assert not foreign.recognise(path).cuts
+
+
 def test_names_and_metadata_tell_the_encoder(tmp_path: Path) -> None:
     said = {"application": "VC_CLIENT", "samplingRate": 16000, "embChannels": 768}
     for embedder, layer, wanted in [
