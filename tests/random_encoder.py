@@ -17,8 +17,14 @@ BASE = HubertShape()
 NARROW = HubertShape(channels=32, width=48, heads=4, inner=96, layers=3, reach=16, groups=4, dim=48)
 
 
-def random_weights(shape: HubertShape, seed: int = 0, *, final: bool = False) -> Weights:
-    """A state dict as `transformers` names it, weight norm folded; `final` adds `final_proj`."""
+def random_weights(
+    shape: HubertShape, seed: int = 0, *, final: bool = False, sharp: float = 2.0
+) -> Weights:
+    """A state dict as `transformers` names it, weight norm folded.
+
+    final   adds `final_proj`
+    sharp   how far attention tells frames apart: at 1 it hears all alike, at 2 a few only
+    """
     draw = np.random.default_rng(seed)
     weights: dict[str, np.ndarray] = {}
 
@@ -48,7 +54,7 @@ def random_weights(shape: HubertShape, seed: int = 0, *, final: bool = False) ->
     for i in range(shape.layers):
         name = f"encoder.layers.{i}"
         for part in ("q", "k", "v", "out"):
-            gain = 2.0 if part in "qk" else 1.0  # attention that tells frames apart
+            gain = sharp if part in "qk" else 1.0
             linear(f"{name}.attention.{part}_proj", shape.width, shape.width, gain)
         linear(f"{name}.feed_forward.intermediate_dense", shape.inner, shape.width)
         linear(f"{name}.feed_forward.output_dense", shape.width, shape.inner)
@@ -60,7 +66,12 @@ def random_weights(shape: HubertShape, seed: int = 0, *, final: bool = False) ->
 
 
 def random_encoder(
-    home: Path, identity: str = "contentvec-768", shape: HubertShape = BASE, seed: int = 0
+    home: Path,
+    identity: str = "contentvec-768",
+    shape: HubertShape = BASE,
+    *,
+    sharp: float = 2.0,
+    eight_bit: bool = False,
 ) -> Path:
     """Write an encoder into the store at `home`, where a voice finds it by name; its folder.
 
@@ -68,7 +79,8 @@ def random_encoder(
     """
     folder = home / "models" / identity
     folder.mkdir(parents=True)
-    files = write(shape, random_weights(shape, seed, final=shape.projected), folder)
+    weights = random_weights(shape, final=shape.projected, sharp=sharp)
+    files = write(shape, weights, folder, eight_bit=eight_bit)
     card = EncoderCard(
         id=identity,
         kind="hubert",

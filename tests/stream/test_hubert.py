@@ -58,7 +58,8 @@ def whole_pass(encoder: HubertEncoder, shape: HubertShape, audio: Audio, describ
     `transformers` normalises over the outputs that hear the last 80 samples as well; a live
     encoder has zeros there and leaves them out, so here they count as heard before.
     """
-    kernel = random_weights(shape)["feature_extractor.conv_layers.0.conv.weight"][:, 0]
+    first = random_weights(replace(shape, layers=0))  # drawn in the same order
+    kernel = first["feature_extractor.conv_layers.0.conv.weight"][:, 0]
     starts = range(len(audio) - OVERHANG - 5, len(audio) - 5, 5)
     late = np.stack([audio[at : at + 10] for at in starts]) @ kernel.T
     past = np.stack([late.sum(axis=0), (late**2).sum(axis=0)])
