@@ -120,6 +120,8 @@ def with_posterior(held: dict[str, Any]) -> dict[str, Any]:
         as_new_names,
         as_folded,
         as_ddpn08,
+        lambda held: without("params")(as_ddpn08(held)),
+        lambda held: {**held, "config": as_ddpn08(held)["params"]},
         without("version"),
         without("config", "sr", "version", "f0", "info"),
         with_posterior,
