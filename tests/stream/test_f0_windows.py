@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from stream.audio import CONTENT_HOP, FRAME_HOP, Audio
 from stream.importer.graphs.builder import Graph
 from stream.models.f0.fcpe import Fcpe
-from stream.models.f0.mel import LogMel, bands
+from stream.models.f0.mel import LogMel, Scale, bands
 from stream.models.f0.one_window import OneWindow
 from stream.models.f0.rmvpe import RmvpeFromSound
 from stream.models.f0.salience import CREPE_CENTS, in_range, strongest
@@ -88,7 +88,7 @@ def test_the_strongest_pitch_is_a_weighted_mean_of_nine_bins() -> None:
     salience = np.zeros((3, 360))
     salience[0, 100] = 0.5
     salience[1, [200, 201]] = 0.5, 0.25
-    salience[1, 206] = 0.49  # five bins away: not heard
+    salience[1, 205] = 0.49  # five bins away: not heard
     salience[2, 0] = 0.1
     pitch = strongest(salience, CREPE_CENTS)
     cents = 1200.0 * (pitch.octaves - np.log2(10.0))
@@ -106,18 +106,32 @@ def test_fcpes_pitches_are_spaced_evenly_from_its_lowest_to_its_highest() -> Non
     np.testing.assert_allclose(10.0 * 2 ** (Fcpe.CENTS[[0, -1]] / 1200), [32.7, 1975.5])
 
 
+def hz_of(mel: float, scale: Scale) -> float:
+    """The scales as their authors define them, one mel at a time."""
+    if scale == "htk":
+        return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+    return mel * 200.0 / 3.0 if mel < 15.0 else 1000.0 * 6.4 ** ((mel - 15.0) / 27.0)
+
+
+def mel_of(hz: float, scale: Scale) -> float:
+    low, high = 0.0, 4_000.0
+    while high - low > 1e-9:
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if hz_of(middle, scale) < hz else (low, middle)
+    return low
+
+
 @pytest.mark.parametrize(("scale", "low"), [("htk", 30.0), ("slaney", 0.0)])
-def test_each_band_weighs_the_same_area_and_peaks_where_the_scale_says(
-    scale: str, low: float
+def test_each_band_is_a_triangle_of_area_one_between_its_neighbours_peaks(
+    scale: Scale, low: float
 ) -> None:
-    weights = bands("htk" if scale == "htk" else "slaney", low, 8_000.0)
-    assert weights.shape == (128, 513)
+    mels = np.linspace(mel_of(low, scale), mel_of(8_000.0, scale), 130)
+    edges = [hz_of(mel, scale) for mel in mels]
     hz = np.linspace(0.0, 8_000.0, 513)
-    wide = weights[100:]  # bands of many bins
-    np.testing.assert_allclose(wide.sum(axis=1) * (hz[1] - hz[0]), 1.0, rtol=0.02)
-    if scale == "htk":  # 2595 log10(1 + f / 700), evenly spaced
-        peaks = 2595.0 * np.log10(1.0 + (wide @ hz / wide.sum(axis=1)) / 700.0)
-        np.testing.assert_allclose(np.diff(peaks), np.diff(peaks).mean(), rtol=0.1)
+    for i, band in enumerate(bands(scale, low, 8_000.0)):
+        peak = 2.0 / (edges[i + 2] - edges[i])
+        expected = np.interp(hz, edges[i : i + 3], [0.0, peak, 0.0], left=0.0, right=0.0)
+        np.testing.assert_allclose(band, expected, atol=1e-7)
 
 
 def test_a_sine_shows_in_its_own_band_at_its_level() -> None:
