@@ -72,6 +72,8 @@ HERE = "ws://127.0.0.1:8765"
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 presets = typer.Typer(help="Saved voices with their controls.", no_args_is_help=True)
 app.add_typer(presets, name="presets", rich_help_panel=None)
+obs = typer.Typer(help="The filter for OBS Studio.", no_args_is_help=True)
+app.add_typer(obs, name="obs", rich_help_panel=None)
 
 
 @app.command()
@@ -262,3 +264,44 @@ def remove_preset(name: PresetName) -> None:
 
     Presets().remove(name)
     typer.echo(f"Removed {name}.")
+
+
+@obs.command("install")
+def install_in_obs(
+    source: Annotated[
+        Path | None, typer.Option(help="A built filter's folder.  [default: this checkout's]")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="OBS's plugin folder.  [default: where an OBS is found]")
+    ] = None,
+) -> None:
+    """Put the filter where OBS finds it.
+
+    \b
+    Examples:
+      timbral obs install
+      timbral obs install --folder D:/obs-portable/obs-plugins
+    """
+    from clients.obs import NEXT, Place, built, choose, install, places
+
+    plugin = built(source) if source else built()
+    targets = choose(places()) if folder is None else [Place("chosen", folder, True)]
+    for target in targets:
+        typer.echo(f"{target.name:10} {install(plugin, target)}")
+    typer.echo(NEXT)
+
+
+@obs.command("status")
+def show_obs() -> None:
+    """Show where OBS looks for plugins, and where the filter is.
+
+    \b
+    Example:
+      timbral obs status
+    """
+    from clients.obs import places
+
+    for place in places():
+        state = "installed" if place.installed else "not installed"
+        here = "" if place.is_there else "  (no such OBS found)"
+        typer.echo(f"{place.name:10} {state:14} {place.folder}{here}")

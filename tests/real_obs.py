@@ -26,7 +26,6 @@ from stream.audio import Audio
 RATE = 48_000
 FPS = 30
 PACKET = 960  # samples
-DIALOG = (900, 1560)  # pixels of the filters' window
 SIZE = (160, 120)
 BURST = 0.2  # seconds of sound, once a second, with a white picture
 SOURCE, FILTER = "Clip", "Voice"
@@ -192,10 +191,8 @@ def _configure(home: Path, port: int, clip: Path, settings: dict[str, Any]) -> N
     name |= {"SceneCollection": "Test", "SceneCollectionFile": "Test"}
     remote = {"FirstLoad": "false", "ServerEnabled": "true", "ServerPort": port}
     remote |= {"AlertsEnabled": "false", "AuthRequired": "false"}
-    window = {"SysTrayEnabled": "true"}
-    dialog = {"cx": DIALOG[0], "cy": DIALOG[1]}
-    sections = {"General": IDENTITY, "Basic": name, "BasicWindow": window}
-    text = _ini({**sections, "FilterWindow": dialog, "OBSWebSocket": remote})
+    tray = {"SysTrayEnabled": "true"}
+    text = _ini({"General": IDENTITY, "Basic": name, "BasicWindow": tray, "OBSWebSocket": remote})
     for file in ("global.ini", "user.ini"):
         (root / file).write_text(text)
     newer = {"first_load": False, "server_enabled": True, "server_port": port}

@@ -90,7 +90,7 @@ def evening(tmp_path_factory: pytest.TempPathFactory) -> Generator[Evening, None
     home = tmp_path_factory.mktemp("obs")
     server = Server()
     try:
-        with display("1280x1600") as (screen, mirror):
+        with display("1280x1024") as (screen, mirror):
             yield record(home, screen, mirror, server, home / "clip.mkv")
     finally:
         server.kill()
