@@ -7,7 +7,7 @@ import pytest
 from random_encoder import NARROW, random_encoder
 from strangers import Exporter, Stranger
 
-from stream.audio import RATES, Audio
+from stream.audio import Audio
 from stream.controls import Controls
 from stream.engine import Conversion
 from stream.errors import AssetMissing, BadCheckpoint
@@ -79,7 +79,7 @@ def test_cutting_the_input_does_not_change_a_bit(voice: Voice, speech: Audio) ->
     np.testing.assert_array_equal(cut, run(Conversion(voice, SECOND, profile=LOW), x))
 
 
-@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("rate", [16_000, 44_100, 48_000])
 @pytest.mark.parametrize("profile", WINDOWED.values(), ids=WINDOWED.keys())
 def test_latency_is_what_is_declared(voice: Voice, rate: int, profile: Profile) -> None:
     conversion = Conversion(voice, rate, profile=profile)
@@ -107,6 +107,7 @@ def test_after_silence_nothing_of_what_was_said_before_is_left(voice: Voice, spe
     assert out[0][opened:].std() > 0.01
 
 
+@pytest.mark.slow
 def test_a_hum_goes_on_without_a_seam_whatever_the_hop(voice: Voice) -> None:
     t = np.arange(3 * SECOND) / SECOND
     hum = sum(np.sin(2 * np.pi * 150 * k * t) / k for k in range(1, 12))

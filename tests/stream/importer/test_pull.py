@@ -13,8 +13,10 @@ from shelf import Shelf, serving
 from typer.testing import CliRunner
 
 from stream.errors import AssetMissing, ConfigError, DownloadFailed
+from stream.importer.detectors import add_detector
 from stream.importer.download import Patience
-from stream.importer.pull import BASE_CARD, Convert, Source, add_base, pull
+from stream.importer.encoders import add_encoder
+from stream.importer.pull import BASE_CARD, Convert, Source, add_base, converter, pull
 from stream.models.assets import Kind, Manifest, installed, manifest, missing
 from timbral import app
 
@@ -174,6 +176,12 @@ def test_a_damaged_file_in_the_folder_is_not_taken(get: Pull, tmp_path: Path) ->
     (tmp_path / "old.pt").write_bytes(bytes(wrong))
     with pytest.raises(ConfigError, match="does not hold"):
         get("wide", folder=tmp_path)
+
+
+def test_each_kind_is_made_by_what_knows_it() -> None:
+    assert converter("encoder") is add_encoder
+    assert converter("f0") is add_detector
+    assert converter("base") is add_base
 
 
 def test_an_unknown_model_is_told_with_those_there_are(get: Pull) -> None:
