@@ -40,6 +40,8 @@ KEPT_IN = {  # packages that only these places may import
     "sounddevice": ("clients/portaudio.py",),
     "pulsectl": ("clients/pulse.py",),
     "soundfile": ("stream/files.py", "offline/"),
+    "parselmouth": ("stream/models/f0/recordings.py", "offline/"),
+    "pyworld": ("stream/models/f0/recordings.py", "offline/"),
 }
 NOT_IN_STREAM = {"asyncio", "socket", "aiohttp", "websockets", "torch", "logging"}
 LIGHT = ("server.protocol", "stream.errors", "clients.link", "timbral")
