@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from obs_bench import Server, build, display, inside_obs, require_libobs, tell
+from obs_bench import ROOT, Server, build, display, inside_obs, require_libobs, tell
+from scipy.io import wavfile
+from scipy.signal import resample_poly
 
 pytestmark = pytest.mark.slow
 
 TALKING = 4
 NONE, ENCRYPTED, AWAY, STRANGER, TOKEN, VOICE = 1, 3, 6, 7, 9, 11
 DELAY = 500
+SPEECH = ROOT / "tests/speech/sense-and-sensibility-0870.wav"
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +193,27 @@ def test_other_rates_layouts_and_packets(
         heard = np.abs(out).max(axis=0) > 0
         assert list(heard) == [channel < 2 for channel in range(obs.channels)]
         assert obs.quit()["leaks"] == 0
+
+
+def test_the_starter_voice_is_heard(plain: str, tmp_path: Path) -> None:
+    rate, pcm = wavfile.read(SPEECH)
+    speech = resample_poly(pcm / 32768.0, 48_000, rate)
+    served = Server("-m", "timbral", "serve", "--port", "{port}")
+    served.start()
+    auto: dict[str, Any] = {"server": served.url, "voice": "starter", "profile": "quality"}
+    try:
+        with inside_obs(tmp_path, plain, auto, sound=speech) as obs:
+            obs.wait(0, state=TALKING)
+            obs.pass_time(4000)
+            _, out = obs.tail(0, 3.0)
+            stats = obs.stats(0)
+            tell("starter: delay {delay_ms} ms, computing {compute_p99_ms:.0f} ms".format(**stats))
+            assert stats["voice"] == "starter"
+            loudness = float(np.sqrt(np.mean(out[:, 0] ** 2)))
+            assert 0.003 < loudness < 0.5
+            assert obs.quit()["leaks"] == 0
+    finally:
+        served.kill()
 
 
 @pytest.mark.parametrize("kind", ["asan", "tsan"])
