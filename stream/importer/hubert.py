@@ -96,7 +96,7 @@ def read_config(files: Sequence[Path]) -> Mapping[str, Any]:
             continue
         try:
             found = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BadCheckpoint(path, f"it is no JSON ({error}).") from error
         if isinstance(found, dict) and "model_type" in found:
             return cast(dict[str, Any], found)
@@ -181,6 +181,9 @@ def _shape(tensors: Mapping[str, Array], config: Mapping[str, Any], path: Path) 
     heads = config.get("num_attention_heads", max(1, width // 64))
     if not isinstance(heads, int) or heads < 1 or width % heads:
         raise BadCheckpoint(path, f"its {width} columns cannot be {heads} attention heads.")
+    epsilon = config.get("layer_norm_eps", HubertShape.epsilon)
+    if not isinstance(epsilon, float) or not 0.0 < epsilon < 1.0:
+        raise BadCheckpoint(path, f"layer_norm_eps cannot be {epsilon}.")
     projected = f"{PROJECTION}.weight" in tensors
     return HubertShape(
         channels=size(f"{FRONT_END}.0.conv.weight", 0, 3),
@@ -190,7 +193,7 @@ def _shape(tensors: Mapping[str, Array], config: Mapping[str, Any], path: Path) 
         layers=layers,
         reach=size(f"{POSITIONS}.weight", 2, 3),
         groups=max(1, width // size(f"{POSITIONS}.weight", 1, 3)),
-        epsilon=float(config.get("layer_norm_eps", HubertShape.epsilon)),
+        epsilon=epsilon,
         projected=projected,
         dim=size(f"{PROJECTION}.weight", 0, 2) if projected else width,
     )

@@ -236,6 +236,25 @@ def test_a_hubert_of_another_kind_is_refused(
         add(files, "spin-48", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("layer_norm_eps", "none", "layer_norm_eps cannot be none"),
+        ("num_attention_heads", 7, "48 columns cannot be 7 attention heads"),
+        ("num_attention_heads", "x", "cannot be x attention heads"),
+    ],
+)
+def test_a_config_that_makes_no_sense_is_refused(
+    tmp_path: Path, weights: Weights, name: str, value: object, text: str
+) -> None:
+    files = with_config(transformers_bin(tmp_path, weights), **{name: value})
+    with pytest.raises(BadCheckpoint, match=text):
+        add(files, "spin-48", tmp_path)
+    files[0].write_text("[" * 100_000, "utf-8")
+    with pytest.raises(BadCheckpoint, match="it is no JSON"):
+        add(files, "spin-48", tmp_path)
+
+
 def test_fairseq_says_in_its_settings_that_it_is_of_another_kind(
     tmp_path: Path, weights: Weights
 ) -> None:
