@@ -31,10 +31,11 @@ export function budget({ rate, chunk, ready, stats, trip, buffer, measured, inpu
     { id: "buffer", label: "Buffer", ms: buffer, hint: "evens out the arrival" },
   ];
   const [engine, compute, queue, waiting] = inside;
-  const rest = measured === null ? (trip ?? 0) : ms(measured) - ms(chunk) - sum(inside);
-  // less than nothing is left when steps were quicker than the median
+  const filling = { ms: ms(chunk) };
+  const rest = measured === null ? (trip ?? 0) : ms(measured) - sum([filling, ...inside]);
+  // less than nothing is left when a chunk was full just in time, or steps quicker than the median
   let over = Math.max(0, -rest);
-  for (const part of [compute, queue, waiting]) {
+  for (const part of [filling, queue, compute, waiting]) {
     const taken = Math.min(part.ms, over);
     part.ms -= taken;
     over -= taken;
@@ -42,7 +43,7 @@ export function budget({ rate, chunk, ready, stats, trip, buffer, measured, inpu
   const network = Math.max(0, Math.min(rest, trip ?? rest));
   queue.ms += Math.max(0, rest - network);
   const parts = [
-    { id: "input", label: "Microphone", ms: 1000 * input + ms(chunk), hint: "device and chunk" },
+    { id: "input", label: "Microphone", ms: 1000 * input + filling.ms, hint: "device and chunk" },
     { id: "network", label: "Network", ms: network, hint: "there and back" },
     queue,
     engine,
