@@ -40,12 +40,16 @@ class Converter(Protocol):
     def reset(self) -> None: ...
     def change_voice(self, voice: Any, /) -> None: ...
     def change_profile(self, profile: Any, /) -> None: ...
+    @property
+    def profile(self) -> Any: ...
+    @property
+    def profiles(self) -> Any: ...
 
 
 class Tuner(Protocol):
     """What a stream needs of `stream.tune.Tuner`; see there for the laws."""
 
-    def observe(self, seconds: float, now: float, /) -> Any | None: ...
+    def observe(self, profile: Any, profiles: Any, seconds: float, now: float, /) -> Any: ...
 
 
 class Opened(NamedTuple):
@@ -216,30 +220,29 @@ class Line:
             waited = max(0.0, now - seconds - hop.complete)
             self.metrics.hop(seconds, waited, missed=now > hop.deadline)
             self.outlet.returned(audio)
+            self._follow()
             self._tune(seconds, now)
 
         self.outlet.fed(len(hop.samples))
         return Job(work, then, self._hop_failed)
 
-    def _tune(self, seconds: float, now: float) -> None:
-        """Change the profile before the next hop, if the machine got busy or calm."""
-        profile = self._tuner.observe(seconds, now) if self._tuner is not None else None
-        if profile is None:
-            return
-
-        def work() -> None:
-            self._converter.change_profile(profile)
-
-        def then(_value: None, _seconds: float, _now: float) -> None:
-            self._hop, self._latency = self._converter.hop, self._converter.latency
-            self._profile = profile.name
+    def _follow(self) -> None:
+        """Take note of another hop and latency: a profile or a voice may bring them."""
+        converter = self._converter
+        self._latency, self._profile = converter.latency, converter.profile.name
+        if converter.hop != self._hop:
+            self._hop = converter.hop
             self.intake.change_hop(self._hop)
             self.metrics.change_hop(self._hop / self._rate)
 
-        def failed(error: Exception, now: float) -> None:
-            self._report(error, False, now)
-
-        self._changes.append(Job(work, then, failed))
+    def _tune(self, seconds: float, now: float) -> None:
+        """Change the profile before the next hop, if the machine got busy or calm."""
+        if self._tuner is None:
+            return
+        converter = self._converter
+        profile = self._tuner.observe(converter.profile, converter.profiles, seconds, now)
+        if profile is not None:
+            self._change(lambda: converter.change_profile(profile))
 
     def _hop_failed(self, error: Exception, now: float) -> None:
         self._failures += 1

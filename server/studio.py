@@ -63,7 +63,7 @@ class Studio:
         noise = np.random.default_rng(0).uniform(-0.1, 0.1, WARM_HOPS * conversion.hop)
         conversion.step(noise.astype(np.float32))
         conversion.reset()
-        tuner = Tuner(voice.profiles, choice.profile) if start.profile == "auto" else None
+        tuner = Tuner() if start.profile == "auto" else None
         return Opened(conversion, voice.provider, choice.profile.name, choice.why, tuner)
 
     def load(self, voice: str) -> Voice:

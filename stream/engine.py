@@ -21,7 +21,7 @@ from stream.gate import Gate, Open
 from stream.line import Lap, Line, no_lap
 from stream.models.voice import Voice
 from stream.pitch import PitchMatch
-from stream.profiles import Profile
+from stream.profiles import STEADY, WINDOWED, Profile, Profiles
 from stream.resample import Resampler
 from stream.ring import Ring
 from stream.stretch import Stretch
@@ -29,6 +29,8 @@ from stream.stretch import Stretch
 FADE_MS = 10  # between two voices, and between the voice and bypass
 HEARD_SECONDS = 3  # of analysis audio kept: detector window, encoder's past, the longest hop
 FRAMES_PER_SECOND = ANALYSIS_RATE // CONTENT_HOP
+NOTHING = np.zeros(0, np.float32)
+CLOSED = np.zeros(0, np.bool_)
 FORMANTS = (LIMITS["formant"][0], 0.0, LIMITS["formant"][1])  # semitones: least, none, most
 
 
@@ -69,12 +71,10 @@ class Conversion:
         self.bypass = False
         self.frame = sample_rate // FRAMES_PER_SECOND  # samples a content frame
         self._seed, self._lap = seed, lap
-        self._profile = profile
-        self._longest = max(map(_frames, [profile, *voice.profiles.values()]))
-        self._ahead = self._look_ahead(voice)
+        self._profile = self._wanted_profile = profile
+        self._longest = max(map(_frames, [profile, *STEADY.values(), *WINDOWED.values()]))
         self._lead = _analysis_lead(sample_rate, voice)
-        self._lag = self._least_lag(voice)
-        self._wanted = voice
+        self._voice = self._wanted = voice
         self.reset()
 
     @property
@@ -93,21 +93,23 @@ class Conversion:
         return self._wanted
 
     def change_voice(self, voice: Voice) -> None:
-        """Go on in another voice: both speak for a short equal-power fade, without a gap.
+        """Go on in another voice: both speak for a short equal-power fade, no sample is lost.
 
-        Raises `ConfigError` when the voice hears another distance ahead, or would come too late.
+        A voice of another kind may take other hops (its profile of the same name) and hear another
+        distance ahead: `hop` and `latency` change with it, and positions go on as they were. Until
+        the longer latency has passed, nothing comes out.
         """
-        same = voice.whole_hops == self._voice.whole_hops
-        if not same or self._look_ahead(voice) != self._ahead or self._least_lag(voice) > self._lag:
-            raise ConfigError(
-                f"Voice '{voice.card.name}' has another latency. Start a new stream to use it."
-            )
         self._wanted = voice
 
     @property
     def profile(self) -> Profile:
         """The profile in force."""
         return self._profile
+
+    @property
+    def profiles(self) -> Profiles:
+        """Those that suit the voice that speaks."""
+        return self._voice.profiles
 
     def change_profile(self, profile: Profile) -> None:
         """Take longer or shorter hops, from the next one on; no sample is lost or said twice.
@@ -117,15 +119,16 @@ class Conversion:
         """
         if profile.look_ahead != self._profile.look_ahead or _frames(profile) > self._longest:
             raise ConfigError(f"A stream cannot go on with hops of {profile.hop_ms} ms.")
-        self._profile = profile
-        self._line.profile = profile
-        waiting = self._blocks.flush()
-        self._blocks = Blocks(self.hop)
-        self._waiting = waiting
+        self._wanted_profile = profile
 
     def reset(self) -> None:
         """Drop what is inside; the next sample is the first of a new stream."""
         rate = self.sample_rate
+        if self._wanted.profiles is not self._voice.profiles:
+            self._wanted_profile = self._wanted.profiles[self._profile.name]
+        self._voice, self._profile = self._wanted, self._wanted_profile
+        self._ahead = self._look_ahead(self._voice)
+        self._lag = self._least_lag(self._voice)
         room = rate + 4 * (self._longest * self.frame + self._lag)
         self._blocks = Blocks(self.hop)
         self._to_analysis = Resampler(rate, ANALYSIS_RATE)
@@ -134,11 +137,11 @@ class Conversion:
         self._heard.write(np.zeros(self._lead, np.float32))
         self._raw = Ring(room)
         self._gate = Gate(self._ahead)
-        self._voice = self._wanted
         match = PitchMatch(self._voice.card.f0_median_hz)
         self._line = self._new_line(self._voice, 0, match, self.controls.formant)
         self._said = Ring(room)
         self._at = 0  # content frames heard since the start
+        self._next = 0  # the content frame to convert next
         self._due = 0  # samples that are out, or about to be
         self._taken = 0  # samples that came in
         self._given = 0  # samples that went out
@@ -147,6 +150,8 @@ class Conversion:
     def step(self, block: Audio) -> Audio:
         """[any] samples in -> [any] samples that are ready, following those of the last call."""
         self._taken += len(block)
+        if self._wanted_profile is not self._profile:
+            self._take_profile(self._wanted_profile)
         if len(self._waiting):
             block = np.concatenate([self._waiting, block])
             self._waiting = self._waiting[:0]
@@ -155,8 +160,10 @@ class Conversion:
     def flush(self) -> Audio:
         """The samples still inside; afterwards the stream is as new."""
         rest = self._taken - self._given
+        wanted, self._wanted = self._wanted, self._voice  # what is inside is said as it began
         silence = np.concatenate([self._waiting, np.zeros(rest + self.latency, np.float32)])
         out = self._join([self._hop(hop) for hop in self._blocks.step(silence)])[:rest]
+        self.change_voice(wanted)
         self.reset()
         return out
 
@@ -171,39 +178,64 @@ class Conversion:
             self._raw.write(block)
             block = block * np.float32(gain(controls.input_gain_db))
             self._heard.write(self._to_analysis.step(block))
-        first = self._at - self._ahead
-        self._at += self._profile.content_frames
-        opened = self._decide(controls.gate_db)
-        self._convert(max(first, 0), opened[max(-first, 0) :], controls)
+        wanted, formant = self._wanted, controls.formant
+        changes = wanted is not self._voice or formant != self._line.formant
+        before = self._prepare(wanted) if changes else CLOSED[:0]
+        opened = self._decide(len(block) // self.frame, before, controls.gate_db)
+        if len(opened) and changes:
+            self._switch(wanted, opened, controls)
+        elif len(opened):
+            self._said.write(self._line.step(opened, controls))
+        self._next += len(opened)
         return self._emit()
 
-    def _decide(self, gate_db: float) -> Open:
-        """The gate for the newest hop's content frames, `ahead` frames ago."""
-        end = self._at * CONTENT_HOP
-        audio = self._heard.read(end - _frames(self._profile) * CONTENT_HOP, end)
-        return self._gate.step(frame_levels(audio, CONTENT_HOP), gate_db)
+    def _take_profile(self, profile: Profile) -> None:
+        """Hops of another length, from now on."""
+        self._profile = self._line.profile = self._wanted_profile = profile
+        self._waiting = np.concatenate([self._waiting, self._blocks.flush()])
+        self._blocks = Blocks(self.hop)
 
-    def _convert(self, first: int, opened: Open, controls: Controls) -> None:
-        if not len(opened):
-            return
-        speech = self._line.step(opened, controls)
-        wanted, formant = self._wanted, controls.formant
-        if wanted is not self._voice or formant != self._line.formant:
-            match = self._line.match.towards(wanted.card.f0_median_hz)
-            self._voice, self._line = wanted, self._new_line(wanted, first, match, formant)
-            speech = self._change(speech, first, self._line.step(opened, controls))
-        self._said.write(speech)
+    def _prepare(self, wanted: Voice) -> Open:
+        """Hear as far ahead as the voice wants; gate decisions that are due at once."""
+        if wanted.profiles is not self._voice.profiles:
+            # the line that speaks now does not see it: it was told how far it hears
+            self._profile = self._wanted_profile = wanted.profiles[self._profile.name]
+            self._waiting = np.concatenate([self._waiting, self._blocks.flush()])
+            self._blocks = Blocks(self.hop)
+        self._ahead = self._look_ahead(wanted)
+        self._lag = self._least_lag(wanted)
+        return self._gate.change_lead(self._ahead)
+
+    def _decide(self, n: int, before: Open, gate_db: float) -> Open:
+        """The gate for the content frames that can be converted now that `n` more were heard."""
+        begin = self._at - self._gate.lead - len(before)  # the frame of the first decision
+        end = (self._at + n) * CONTENT_HOP
+        audio = self._heard.read(end - n * CONTENT_HOP, end)
+        self._at += n
+        opened = self._gate.step(frame_levels(audio, CONTENT_HOP), gate_db)
+        return np.concatenate([before, opened])[max(0, self._next - begin) :]
+
+    def _switch(self, wanted: Voice, opened: Open, controls: Controls) -> None:
+        """Convert with the old line and with a new one, and fade from one to the other."""
+        known = min(len(opened), max(0, self._at - self._line.ahead - self._next))
+        old = self._line.step(opened[:known], controls) if known else NOTHING
+        match = self._line.match.towards(wanted.card.f0_median_hz)
+        self._voice = wanted
+        self._line = self._new_line(wanted, self._next, match, controls.formant)
+        self._said.write(self._change(old, self._next, self._line.step(opened, controls)))
 
     def _change(self, old: Audio, first: int, new: Audio) -> Audio:
         """Lead from the old line's next samples over to the new line's, which start at `first`."""
         begin = first * self.frame - self._said.end
+        if begin > len(old):  # the old line cannot say so much more: a few samples of its filter
+            old = np.pad(old, (0, begin - len(old)))
         fade = min(self.sample_rate * FADE_MS // 1000, len(old) - begin, len(new))
         mixed = crossfade(old[begin : begin + fade], new[:fade], equal_power_rise(fade))
         return np.concatenate([old[:begin], mixed, new[fade:]])
 
     def _emit(self) -> Audio:
         """What the latency law says is due, taken from the converted or the raw voice."""
-        since, due = self._due, max(0, self._at * self.frame - self._lag)
+        since, due = self._due, max(self._due, self._at * self.frame - self._lag)
         self._due = due
         out = self._said.read(since, due)
         target = 1.0 if self.bypass else 0.0

@@ -53,6 +53,16 @@ class Gate:
         self._left = self.hangover if loud else max(self._left - 1, -1)
         return self._left >= 0
 
+    def change_lead(self, lead: int) -> Open:
+        """Decide another distance behind; the decisions [old - new] that are due at once.
+
+        When the lead grows, the next old - new decisions repeat earlier ones.
+        """
+        sounding = self._closes - self.lead  # the newest frame that did, hangover included
+        behind = range(self._frame + 1 - self.lead, self._frame + 1 - lead)
+        self.lead, self._closes = lead, sounding + lead
+        return np.array([frame <= sounding for frame in behind], np.bool_)
+
     def reset(self) -> None:
         """Forget the past; the next level is the stream's first."""
         self._frame = -1

@@ -82,6 +82,11 @@ class Line:
         return self._stretch.semitones
 
     @property
+    def ahead(self) -> int:
+        """Content frames that it must hear beyond the one that it says."""
+        return self._voice.look_ahead(self.profile) + self._voice.synth.delay_frames
+
+    @property
     def match(self) -> PitchMatch:
         """What follows the speaker's pitch."""
         return self._melody.match

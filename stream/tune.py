@@ -71,42 +71,45 @@ class Tuner:
     BUSY_SECONDS, LATE_SHARE = 2.0, 0.1
     CALM_SECONDS, MOST_CALM = 20.0, 640.0
 
-    def __init__(self, profiles: Profiles, profile: Profile) -> None:
-        self._profiles = sorted(profiles.values(), key=lambda p: p.content_frames)
-        self.profile = profile
+    def __init__(self) -> None:
+        self._profile: Profile | None = None  # in force at the last hop
         self._calm_needed = self.CALM_SECONDS
         self._stepped_down = False  # by the last step
         self._recent: deque[tuple[float, bool]] = deque()  # when, and whether it took too long
         self._calm_since: float | None = None
 
-    def observe(self, seconds: float, now: float) -> Profile | None:
-        """A hop took `seconds`; the profile to change to, if it is time to."""
-        part = 1000.0 * seconds / self.profile.hop_ms
+    def observe(
+        self, profile: Profile, profiles: Profiles, seconds: float, now: float
+    ) -> Profile | None:
+        """A hop of `profile` took `seconds`; which of `profiles` to change to, if it is time to."""
+        if profile is not self._profile:
+            self._profile = profile
+            self._recent.clear()
+            self._calm_since = None
+        part = 1000.0 * seconds / profile.hop_ms
         self._recent.append((now, part > self.UP))
         while self._recent[0][0] < now - self.BUSY_SECONDS:
             self._recent.popleft()
-        shorter, longer = self._neighbours()
+        shorter, longer = _neighbours(profile, profiles)
         late = sum(late for _, late in self._recent)
         if longer and late >= 3 and late > self.LATE_SHARE * len(self._recent):
             if self._stepped_down:
                 self._calm_needed = min(2.0 * self._calm_needed, self.MOST_CALM)
-            return self._step(longer, down=False)
+            self._stepped_down = False
+            return longer
         if shorter is None or 1000.0 * seconds > self.DOWN * shorter.hop_ms:
             self._calm_since = None
         elif self._calm_since is None:
             self._calm_since = now
         elif now - self._calm_since >= self._calm_needed:
-            return self._step(shorter, down=True)
+            self._stepped_down, self._calm_since = True, None
+            return shorter
         return None
 
-    def _neighbours(self) -> tuple[Profile | None, Profile | None]:
-        at = self._profiles.index(self.profile)
-        shorter = self._profiles[at - 1] if at else None
-        longer = self._profiles[at + 1] if at + 1 < len(self._profiles) else None
-        return shorter, longer
 
-    def _step(self, profile: Profile, *, down: bool) -> Profile:
-        self.profile, self._stepped_down = profile, down
-        self._recent.clear()
-        self._calm_since = None
-        return profile
+def _neighbours(profile: Profile, profiles: Profiles) -> tuple[Profile | None, Profile | None]:
+    """The next shorter and the next longer hop."""
+    ordered = sorted(profiles.values(), key=lambda p: p.content_frames)
+    shorter = [p for p in ordered if p.content_frames < profile.content_frames]
+    longer = [p for p in ordered if p.content_frames > profile.content_frames]
+    return (shorter[-1] if shorter else None), (longer[0] if longer else None)

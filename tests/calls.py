@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,8 @@ class FakeConversion:
         self.controls = Controls()
         self.bypass = False
         self.voice: Any = None
+        self.profile: Any = SimpleNamespace(name="low", hop=hop)
+        self.profiles: Any = {}
         self.blocks: list[int] = []
         self.resets = 0
         self._lag = lag
@@ -81,6 +84,7 @@ class FakeConversion:
     def change_profile(self, profile: Any) -> None:
         self.latency += profile.hop - self.hop
         self.hop = profile.hop
+        self.profile = profile
 
 
 class FakeVoices:

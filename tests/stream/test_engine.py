@@ -13,7 +13,7 @@ from stream.audio import RATES, Audio, frame_levels
 from stream.controls import Controls
 from stream.engine import Conversion
 from stream.errors import ConfigError
-from stream.models.content import StudentHearing
+from stream.models.content import Hearing, StudentHearing
 from stream.models.voice import Voice
 from stream.profiles import STEADY, Profile
 from stream.resample import Resampler
@@ -203,16 +203,56 @@ def test_a_voice_changes_without_a_gap_and_without_a_click(starter: Voice, speec
     assert (levels > reference - 25.0).all()
 
 
-def test_a_voice_that_hears_further_ahead_is_refused(starter: Voice) -> None:
-    class FarSighted:
-        whole_hops = False
-        card = starter.encoder.card.model_copy(update={"delay_frames": 3})
+class Late:
+    """The starter's encoder, one frame later: what it says is the same."""
 
-    conversion = Conversion(starter, 16_000, profile=LOW)
-    with pytest.raises(ConfigError, match="another latency"):
-        conversion.change_voice(
-            dataclasses.replace(starter, encoder=FarSighted())  # pyright: ignore[reportArgumentType]
-        )
+    whole_hops = False
+    dim, provider = 256, "CPUExecutionProvider"
+
+    def __init__(self, voice: Voice) -> None:
+        self._encoder = voice.encoder
+        self.card = voice.encoder.card.model_copy(update={"delay_frames": 3})
+
+    def open(self, delay: int, context: int) -> "LateHearing":
+        return LateHearing(self._encoder.open(delay - 1, context))
+
+
+class LateHearing:
+    def __init__(self, hearing: Hearing) -> None:
+        self._hearing, self.warm = hearing, hearing.warm
+        self._held = hearing.step(np.zeros(320, np.float32))
+
+    def hear(self, audio: Audio) -> None:
+        self.step(audio)
+
+    def step(self, audio: Audio) -> Audio:
+        out = np.concatenate([self._held, self._hearing.step(audio)])
+        self._held = out[len(out) - 1 :]
+        return out[:-1]
+
+
+@settings(max_examples=6, deadline=None)
+@given(at=st.lists(st.integers(1, 2 * SECOND), min_size=1, max_size=3))
+def test_a_voice_that_hears_further_ahead_takes_over_without_a_gap(
+    starter: Voice, speech: Audio, at: list[int]
+) -> None:
+    x = speech[: 4 * SECOND]
+    plain = run(Conversion(starter, 16_000, profile=LOW), x)
+    late = dataclasses.replace(starter, encoder=Late(starter))
+    conversion, parts, begin = Conversion(starter, 16_000, profile=LOW), list[Audio](), 0
+    before = conversion.latency
+    for end, voice in zip(sorted(at), (late, starter, late), strict=False):
+        parts.append(conversion.step(x[begin:end]))
+        conversion.change_voice(voice)
+        begin = end
+    parts.append(conversion.step(x[begin:]))
+    assert conversion.latency - before == (320 if len(at) % 2 else 0)
+    changed = np.concatenate([*parts, conversion.flush()])
+    assert len(changed) == len(plain)
+    heard, wanted = (frame_levels(s, 320) for s in (changed, plain))
+    loud = wanted > wanted.max() - 30.0
+    assert np.median(np.abs(heard - wanted)[loud]) < 1.0, "the same sound, at the same place"
+    assert np.abs(heard - wanted)[loud].max() < 20.0, "a gap"
 
 
 def test_unknown_rates_are_refused(starter: Voice) -> None:

@@ -115,3 +115,25 @@ def test_without_a_fade_the_gain_is_the_decision() -> None:
 def test_a_fade_must_fit_into_its_frame() -> None:
     with pytest.raises(ValueError, match=r"0\.\.64 samples, got 65"):
         edges(np.array([True]), False, 64, 65)
+
+
+@given(
+    loud=st.lists(st.booleans(), min_size=30, max_size=60),
+    leads=st.tuples(st.integers(0, 4), st.integers(0, 4)),
+    at=st.integers(0, 29),
+)
+def test_a_change_of_lead_decides_every_frame_once_or_says_so(
+    loud: list[bool], leads: tuple[int, int], at: int
+) -> None:
+    levels = np.where(loud, -20.0, -100.0).astype(np.float32)
+    old, new = leads
+    gate = Gate(old, hangover=0)
+    before = gate.step(levels[:at], -40.0)
+    at_once = gate.change_lead(new)
+    after = gate.step(levels[at:], -40.0)[max(0, new - old) :]
+    decided = np.concatenate([before, at_once, after])
+    assert len(decided) == len(levels) + old - max(old, new) + max(0, old - new)
+    for k, opened in enumerate(decided[old:]):  # the first `old` lie before the stream
+        heard = loud[k : k + 1 + max(old, new)]
+        assert opened <= any(heard)
+        assert opened >= any(loud[k : k + 1 + min(old, new)])

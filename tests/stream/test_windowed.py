@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from random_encoder import NARROW
 from random_voice import random_voice
 
-from stream.audio import RATES, Audio
+from stream.audio import RATES, Audio, frame_levels
 from stream.controls import Controls
 from stream.engine import Conversion
-from stream.errors import ConfigError
 from stream.models.synth import Speaker
 from stream.models.voice import Voice
-from stream.profiles import WINDOWED, Profile
+from stream.profiles import STEADY, WINDOWED, Profile
 from stream.resample import Resampler
 
 LOW = WINDOWED["low"]
@@ -172,9 +171,7 @@ def test_a_voice_without_pitch_speaks(
     assert np.abs(out).max() > 0.01
 
 
-def test_voices_of_one_family_change_without_a_gap(
-    babble: Voice, speech: Audio, starter: Voice
-) -> None:
+def test_voices_of_one_kind_change_without_a_gap(babble: Voice, speech: Audio) -> None:
     other = dataclasses.replace(babble)
     conversion = Conversion(babble, SECOND, profile=LOW, controls=OPEN)
     head = conversion.step(speech[:SECOND])
@@ -183,8 +180,31 @@ def test_voices_of_one_family_change_without_a_gap(
     assert len(out) == 2 * SECOND
     quiet = np.abs(out[SECOND - 3200 : SECOND + 3200]).reshape(-1, 160).max(axis=1)
     assert (quiet > 1e-4).all()
-    with pytest.raises(ConfigError, match="another latency"):
-        conversion.change_voice(starter)
+
+
+def test_voices_of_other_kinds_change_without_losing_a_sample(
+    babble: Voice, speech: Audio, starter: Voice
+) -> None:
+    x = speech[: 4 * SECOND]
+    plain = run(Conversion(starter, SECOND, profile=STEADY["low"], controls=OPEN), x)
+    conversion = Conversion(starter, SECOND, profile=STEADY["low"], controls=OPEN)
+    latency = conversion.latency
+    parts = [conversion.step(x[: SECOND // 2 + 77])]
+    conversion.change_voice(babble)
+    parts += [conversion.step(x[at : at + 100]) for at in range(SECOND // 2 + 77, 2 * SECOND, 100)]
+    assert conversion.profile is WINDOWED["low"]
+    assert conversion.latency >= latency + 630  # a longer hop, and one frame further ahead
+    conversion.change_voice(starter)
+    fed = SECOND // 2 + 77 + 100 * len(range(SECOND // 2 + 77, 2 * SECOND, 100))
+    parts += [conversion.step(x[fed:]), conversion.flush()]
+    assert conversion.latency == latency
+    out = np.concatenate(parts)
+    assert len(out) == len(x)
+    heard = np.abs(out[1600:]).reshape(-1, 800).max(axis=1)
+    assert (heard > 1e-4).all(), "a gap"
+    back, alone = (frame_levels(s[3 * SECOND :], 320) for s in (out, plain))
+    loud = alone > alone.max() - 30.0
+    assert np.median(np.abs(back - alone)[loud]) < 1.0
 
 
 def test_memory_does_not_grow(babble: Voice, speech: Audio) -> None:
