@@ -123,9 +123,11 @@ def app(page: Page, what: str) -> Any:
 def record(page: Page, seconds: float) -> tuple[Audio, Audio]:
     """What the page's own recorder makes of the microphone and of the output, sample by sample."""
     page.select_option("#track", "both")
+    done = page.locator("#recordings li").count()
     page.click("#record")
     page.wait_for_timeout(1000 * seconds)
     page.click("#record")
+    page.locator("#recordings li").nth(done).wait_for()
     with page.expect_download() as download:
         page.click("#recordings li:first-child [title=Download]")
     with wave.open(str(download.value.path())) as file:

@@ -12,7 +12,7 @@ pytestmark = [
     pytest.mark.skipif(not browser.CHROMIUM, reason=browser.MISSING),
     pytest.mark.skipif(not soundserver.HERE, reason="PulseAudio is missing here: make system"),
 ]
-ENOUGH = 2  # clean windows: a busy machine makes few
+ENOUGH = 3  # clean windows: a busy machine makes few
 CABLE = [
     *("sink_name=cable", "master=bus", "master_channel_map=front-right", "channels=1"),
     *("channel_map=mono", "remix=no", "sink_properties=device.description=Cable"),
@@ -48,7 +48,7 @@ def test_what_the_microphone_hears_comes_converted_out_of_the_chosen_output() ->
         told = page.inner_text("#budget-total")
     median = 1000 * float(np.median(late))
     tell(f"microphone to virtual cable: median {median:.1f} ms of {len(late)} clean windows")
-    tell(f"the page says {told}; windows {np.round(1000 * np.array(late))}")
+    tell(f"the page says {told}; windows {np.round(1000 * np.array(late))}, {np.round(alike, 2)}")
     assert len(late) >= ENOUGH
-    assert max(alike) < -0.9
+    assert np.median(alike) < -0.9, alike
     assert median < 700
