@@ -66,6 +66,8 @@ class Bell:
         self._here, self._there = socket.socketpair()
         for end in (self._here, self._there):
             end.setblocking(False)
+        self._rung = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def ring(self) -> None:
         """Wake whoever waits, or who does so next."""
@@ -74,12 +76,28 @@ class Bell:
 
     async def wait(self) -> None:
         """Return when it has rung since the last time."""
-        await asyncio.get_running_loop().sock_recv(self._here, 4096)
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            try:
+                loop.add_reader(self._here, self._take)
+            except NotImplementedError:  # Windows
+                await loop.sock_recv(self._here, 4096)
+                return
+            self._loop, self._rung = loop, asyncio.Event()
+        await self._rung.wait()
+        self._rung.clear()
 
     def close(self) -> None:
         """Nobody waits any more."""
+        if self._loop and not self._loop.is_closed():
+            self._loop.remove_reader(self._here)
         self._here.close()
         self._there.close()
+
+    def _take(self) -> None:
+        with suppress(BlockingIOError):
+            self._here.recv(4096)
+        self._rung.set()
 
 
 @contextmanager

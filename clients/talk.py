@@ -33,6 +33,7 @@ BACKLOG_S = 0.3  # of sound that could not be sent; what is older is dropped
 FADE_S = 0.005  # when the microphone opens and closes
 PING_S = 1.0
 RESTART = "restart"  # the code of the LinkError by which a conversation asks for a new one
+RISE = 0.01  # of the distance by which the best answer is forgotten, from frame to frame
 FALL = 0.85  # of a level meter, from block to block of 20 ms
 
 
@@ -54,7 +55,7 @@ class Figures:
     ready: Ready | None = None
     stats: Stats | None = None
     round_trip: float = 0.0
-    answer: float = 0.0  # from hearing a frame's first sample to the frame's arrival, smoothed
+    answer: float = 0.0  # from hearing a frame's first sample to the frame's arrival, at best
     level_in: float = 0.0
     level_out: float = 0.0
     silent: int = 0  # samples of exact silence from the microphone, since its last sound
@@ -180,7 +181,9 @@ class Talk:
             self.figures.concealed += len(samples)
         self.figures.level_out = self._meter(self.figures.level_out, _peak(samples), len(samples))
         lag = 1000.0 * (time.perf_counter() - self._ear.heard_at(self._origin + frame.position))
-        self.figures.answer += (lag - self.figures.answer) * (0.05 if self.figures.answer else 1.0)
+        # what is later than the best waits less in the jitter buffer, which is counted apart
+        rise = RISE * max(0.0, lag - self.figures.answer)
+        self.figures.answer = min(lag, self.figures.answer + rise) if self.figures.answer else lag
 
     def _refused(self, failure: Failure) -> None:
         """A voice of another latency needs a new conversation."""

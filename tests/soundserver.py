@@ -178,14 +178,14 @@ class Heard:
 
 
 def compare(
-    said: Audio, heard: Audio, rate: int = RATE, longest: float = 0.4, least: float = 0.9
+    said: Audio, heard: Audio, rate: int = RATE, longest: float = 0.4, least: float = 0.8
 ) -> Heard:
     """Where in `heard` [n] the windows of `said` [n] are found, by cross-correlation.
 
-    A window of 0.1 s is clean when the correlation is at least `least` in size. Playback at a
-    speed of 1.002 is clean still, for sound below 2 kHz.
+    A window of 0.05 s is clean when the correlation is at least `least` in size. Playback at a
+    speed of 1.005 is clean still, for sound below 2 kHz.
     """
-    width, reach = rate // 10, int(longest * rate)
+    width, reach = rate // 20, int(longest * rate)
     delays, gains, windows = list[float](), list[float](), 0
     for start in range(0, len(said) - width - reach + 1, width):
         x, y = said[start : start + width], heard[start : start + width + reach]

@@ -89,11 +89,12 @@ def test_an_injector_lets_nothing_of_the_microphone_through() -> None:
     ear = Injector(RATE)
     loud = np.ones(480, np.float32)
     ear.put(loud)
-    assert not ear.take(0, 480).any()
+    assert 0.0 < np.max(np.abs(ear.take(0, 480))) < 0.03
     ear.bursts.due = True
     for _ in range(10):
         ear.put(loud)
-    assert np.array_equal(ear.take(480, len(BURST)), BURST)
+    assert np.max(np.abs(ear.take(480, len(BURST)) - BURST)) < 0.03
+    assert np.max(np.abs(ear.take(480 + len(BURST), 480))) < 0.03
     assert len(ear.bursts.began) == 1
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ import soundfile
 from echo import echoing
 from soundserver import HERE, RATE, Heard, SoundServer, compare, noise, sound_server
 
+from clients.checkup import check_sound
 from clients.pulse import SOURCE
 from stream.audio import Audio
 from stream.files import SoundFile
@@ -91,16 +93,18 @@ def mic(server: SoundServer, url: str, *more: str) -> AbstractContextManager[Run
     return timbral(server, *words)
 
 
-def measured(server: SoundServer, clean: int, seconds: float = 2.0, tries: int = 6) -> Heard:
-    """Record the bus until at least `clean` windows are clean."""
+def measured(server: SoundServer, clean: int, seconds: float = 2.0, tries: int = 8) -> Heard:
+    """Record the bus until at least `clean` windows were clean."""
     seen = list[Heard]()
     for _ in range(tries):
         with server.recording() as recording:
             wait_until(lambda: len(recording.read()) > seconds * RATE)
             both = recording.read()
         seen.append(compare(both[:, 0], both[:, 1]))
-        if len(seen[-1].delays) >= clean:
-            return seen[-1]
+        delays = tuple(delay for heard in seen for delay in heard.delays)
+        if len(delays) >= clean:
+            gains = tuple(gain for heard in seen for gain in heard.gains)
+            return replace(seen[-1], delays=delays, gains=gains)
     raise AssertionError([(len(heard.delays), heard.windows) for heard in seen])
 
 
@@ -121,17 +125,17 @@ def test_what_the_microphone_hears_comes_out_changed_and_soon(
         mic(sounds, url, "--block-ms", block) as it,
     ):
         it.says("on air")
-        time.sleep(3.0)
+        time.sleep(2.0)
         heard = measured(sounds, clean=5)
         sys.stderr.write(f"blocks of {block} ms: {heard.delay:.1f} ms from ear to ear\n")
         assert heard.delay < USUAL_MS
-        assert np.median(heard.gains) == pytest.approx(-1.0, abs=0.1), "the raw voice, or a leak"
+        assert np.median(heard.gains) == pytest.approx(-1.0, abs=0.3), "the raw voice, or a leak"
 
 
 def test_a_server_that_dies_is_silence_and_comes_back(sounds: SoundServer) -> None:
     with sounds.feeding(noise()), echoing() as (url, server):
         port = url.rsplit(":", 1)[1]
-        with mic(sounds, url) as it:
+        with mic(sounds, url, "--block-ms", "10") as it:
             seen = it.says("on air")
             measured(sounds, clean=3)
             server.kill()
@@ -141,7 +145,7 @@ def test_a_server_that_dies_is_silence_and_comes_back(sounds: SoundServer) -> No
             with echoing(int(port)):
                 it.says("on air", seen)
                 heard = measured(sounds, clean=3)
-                assert np.median(heard.gains) == pytest.approx(-1.0, abs=0.1)
+                assert np.median(heard.gains) == pytest.approx(-1.0, abs=0.3)
 
 
 def test_a_sound_server_that_dies_is_waited_for() -> None:
@@ -153,7 +157,7 @@ def test_a_sound_server_that_dies_is_waited_for() -> None:
         it.says("on air", seen)
         with server.feeding(noise()):
             heard = measured(server, clean=3)
-            assert np.median(heard.gains) == pytest.approx(-1.0, abs=0.1)
+            assert np.median(heard.gains) == pytest.approx(-1.0, abs=0.3)
 
 
 def loop_of_speech() -> Audio:
@@ -209,7 +213,31 @@ def test_other_programs_hear_the_starter_voice_from_the_virtual_microphone(
     assert rate == RATE
     said, spoken = (side.astype(np.float32) for side in both.T)
     assert alike(said, spoken) > 0.3, "it does not follow the speech"
-    raw = compare(said[RATE:], spoken[RATE:], least=0.8)
+    raw = compare(said[RATE:], spoken[RATE:], least=0.9)
     assert len(raw.delays) < 0.2 * raw.windows, "the raw voice was heard"
     loud = np.sqrt(np.mean(heard**2))
     assert 0.1 < loud / np.sqrt(np.mean(said**2)) < 10.0
+
+
+def test_the_latency_is_measured_with_its_parts(sounds: SoundServer) -> None:
+    words = ("mic", "--input", "fake_mic", "--measure", "--seconds", "3")
+    with echoing() as (url, _), timbral(sounds, *words, "--server", url) as it:
+        it.process.wait(PATIENCE)
+        wait_until(lambda: any("mouth to ear" in line for line in it.lines), it.lines)
+    table = {line.split("|")[1].strip(): line.split("|")[2] for line in it.lines if "|" in line}
+    whole = float(table["mouth to ear"])
+    parts = [float(ms) for name, ms in table.items() if name not in {"stage", "---"}][:-1]
+    assert sum(parts) == pytest.approx(whole, abs=0.5)
+    assert 0.0 < whole < USUAL_MS
+
+
+def test_the_doctor_plays_through_the_virtual_microphone(
+    sounds: SoundServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in sounds.environment.items():
+        monkeypatch.setenv(name, value)
+    microphone, virtual = check_sound()
+    assert (microphone.verdict, microphone.found) == ("ok", "FakeMic (PulseAudio)")
+    assert virtual.verdict == "ok", virtual
+    assert "heard after" in virtual.found
+    assert SOURCE not in sounds.control("list", "short", "sources").stdout
