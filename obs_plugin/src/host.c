@@ -45,6 +45,10 @@ bool host_is_low_latency(void)
 	return found && config_get_bool(found, "Audio", "LowLatencyAudioBuffering");
 }
 
+/* A shell that reads to the end, whatever comes of it: a program that is missing, or gives up, would
+ * otherwise end this one by SIGPIPE. */
+#define TAKE_ALL "text=$(cat); exec >/dev/null 2>&1; printf %s \"$text\" | "
+
 static bool pipe_to(const char *command, const char *text)
 {
 	os_process_pipe_t *pipe = os_process_pipe_create(command, "w");
@@ -60,11 +64,10 @@ bool host_copy(const char *text)
 #if defined(_WIN32)
 	return pipe_to("clip", text);
 #elif defined(__APPLE__)
-	return pipe_to("pbcopy", text);
+	return pipe_to(TAKE_ALL "pbcopy", text);
 #else
-	if (getenv("WAYLAND_DISPLAY") && pipe_to("command -v wl-copy >/dev/null && exec wl-copy", text))
+	if (getenv("WAYLAND_DISPLAY") && pipe_to(TAKE_ALL "wl-copy", text))
 		return true;
-	return pipe_to("command -v xclip >/dev/null && exec xclip -selection clipboard >/dev/null", text) ||
-	       pipe_to("command -v xsel >/dev/null && exec xsel -ib", text);
+	return pipe_to(TAKE_ALL "xclip -selection clipboard", text) || pipe_to(TAKE_ALL "xsel -ib", text);
 #endif
 }

@@ -46,7 +46,7 @@ def test_it_cross_compiles_for_windows() -> None:
     require("x86_64-w64-mingw32-gcc")
     tools = PLUGIN / "cmake/mingw.cmake"
     options = [f"-DCMAKE_TOOLCHAIN_FILE={tools}", "-DWITH_TESTS=OFF"]
-    headers = Path(run("pkg-config", "--variable=includedir", "libobs").strip()) / "obs"
+    headers = run("pkg-config", "--variable=includedir", "libobs").strip()
     folder = build("windows", f"-DOBS_HEADERS={headers}", *options)
     needed = run("x86_64-w64-mingw32-objdump", "-p", folder / "timbral.dll")
     libraries = set(re.findall(r"DLL Name: (\S+)", needed))
