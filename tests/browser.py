@@ -143,7 +143,7 @@ def heard_delays(page: Page, enough: int = 3, tries: int = 5) -> tuple[list[floa
     late: list[float] = []
     alike: list[float] = []
     for _ in range(tries):
-        for found, new in zip((late, alike), delays(*record(page, 2.5)), strict=True):
+        for found, new in zip((late, alike), delays(*record(page, 2.2)), strict=True):
             found += new
         if len(late) >= enough:
             return late, alike

@@ -210,8 +210,8 @@ def test_a_server_that_dies_is_silence_and_the_stream_comes_back_by_itself(
         assert level(heard) == 0.0
         server.start()
         page.wait_for_selector("body[data-state=live]")
-        page.wait_for_timeout(700)
-        _, heard = record(page, 2.0)
+        page.wait_for_timeout(500)
+        _, heard = record(page, 1.0)
         assert level(heard) > 0.001
 
 
@@ -235,7 +235,7 @@ def test_after_a_stall_of_the_server_the_delay_is_soon_what_it_was(chromium: Bro
     voices = FakeVoices(lambda: Stalling(hop=browser.HOP, lag=0))
     with background(voices) as server, visiting(chromium, server.url) as page:
         begin(page)
-        page.wait_for_timeout(2000)
+        page.wait_for_timeout(1500)
         before = delay(page)
         stalls.append(0.25)
         page.wait_for_timeout(2500)
@@ -377,8 +377,8 @@ def test_speech_comes_back_in_another_voice(driver: BrowserType) -> None:
     ):
         page.check("#profile [value=low]", force=True)
         begin(page)
-        page.wait_for_timeout(2000)
-        spoken, heard = record(page, 3.0)
+        page.wait_for_timeout(1500)
+        spoken, heard = record(page, 2.5)
         tell("starter: " + page.inner_text("#budget").replace("\n", " "))
         assert page.inner_text("#version").startswith("Server ")
     assert level(heard) > 0.1 * level(spoken)
