@@ -171,7 +171,8 @@ class Line:
         delay, n = self._voice.look_ahead(self.profile), until - since
         detector = self._voice.detectors.live(controls.f0_methods, controls.f0_blend)
         end = (until + delay) * CONTENT_HOP
-        f0 = detector(self._heard.read(end - detector.window(n, delay), end), n, delay)
+        window = self._heard.read(end - detector.window(n, delay), end)
+        f0 = detector(window, n, delay, together=self._voice.whole_hops)
         if not self._voice.encoder.whole_hops:
             f0 = f0[: FRAMES_PER_CONTENT * n]  # nothing is said of what is ahead
         return self._melody.step(f0, len(f0) - FRAMES_PER_CONTENT * n, controls)

@@ -130,6 +130,20 @@ def test_what_is_committed_is_the_same_at_every_hop(detector: F0Detector, hop: i
 
 
 @BOTH
+@pytest.mark.parametrize(("hop", "delay"), [(1, 2), (2, 0), (5, 2), (8, 5), (8, 12)])
+def test_what_is_heard_together_is_nearly_what_is_heard_one_by_one(
+    detector: F0Detector, hop: int, delay: int
+) -> None:
+    x = clip("0880")[16_000 : 16_000 + detector.window(hop, delay)]
+    one_by_one, together = detector(x, hop, delay), detector(x, hop, delay, together=True)
+    assert together.shape == one_by_one.shape
+    assert np.mean((together > 0.0) == (one_by_one > 0.0)) >= 0.7
+    both = (together > 0.0) & (one_by_one > 0.0)
+    if both.any():
+        assert np.median(np.abs(cents(together[both], one_by_one[both]))) < 10.0
+
+
+@BOTH
 @pytest.mark.parametrize("delay", [0, 1, 4, 12])
 def test_it_serves_every_look_ahead(detector: F0Detector, delay: int) -> None:
     f0 = detector(voice(np.full(detector.window(3, delay), 150.0)), 3, delay)

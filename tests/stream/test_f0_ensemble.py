@@ -29,7 +29,7 @@ class Says:
     def window(self, n: int, delay: int) -> int:
         return self._size + n + delay
 
-    def __call__(self, audio: Audio, n: int, delay: int) -> Audio:
+    def __call__(self, audio: Audio, n: int, delay: int, *, together: bool = False) -> Audio:
         assert len(audio) == self.window(n, delay)
         assert audio[-1] == 1.0
         return np.full(2 * (n + delay), self._hz, np.float32)

@@ -46,7 +46,7 @@ class Crepe:
     def window(self, n: int, delay: int) -> int:
         return CONTENT_HOP * (n + delay) - FRAME_HOP // 2 + self.FRAME // 2
 
-    def __call__(self, audio: Audio, n: int, delay: int) -> Audio:
+    def __call__(self, audio: Audio, n: int, delay: int, *, together: bool = False) -> Audio:
         check_window(self, audio, n, delay)
         half = self.FRAME // 2
         before_end = centres(n, delay)
@@ -56,7 +56,9 @@ class Crepe:
         pairs = frames.reshape(-1, FRAMES_PER_CONTENT, self.FRAME)
         heard = pairs[:-1] if delay else pairs  # the newest would hear 5 and 15 ms of what follows
         f0 = np.zeros(len(before_end), np.float32)
-        f0[: FRAMES_PER_CONTENT * len(heard)] = [p for pair in heard for p in self._detect(pair)]
+        batches = [heard] if together else [pair[np.newaxis] for pair in heard]
+        found = [self._detect(pairs) for pairs in batches]
+        f0[: FRAMES_PER_CONTENT * len(heard)] = np.concatenate(found)
         f0[faint(audio, before_end, self.FRAME // 4)] = 0.0
         return hold_newest(f0, delay)
 
@@ -70,10 +72,13 @@ class Crepe:
         after = CONTENT_HOP * (n + ahead) - len(audio)
         return self(np.pad(audio, (before, after)), n, ahead)[:frames]
 
-    def _detect(self, pair: Audio) -> Audio:
-        """[2, 1024] -> f0 [2]."""
-        salience = np.asarray(self._model(frames=pair)["salience"], np.float64)
-        octaves, sure = self.decode(np.where(self._allowed, salience, 0.0))
+    def _detect(self, pairs: Audio) -> Audio:
+        """[n, 2, 1024] -> f0 [2 n]."""
+        frames = pairs.reshape(-1, self.FRAME)
+        salience = np.asarray(self._model(frames=frames)["salience"], np.float64)
+        salience = np.where(self._allowed, salience, 0.0).reshape(-1, FRAMES_PER_CONTENT, BINS)
+        pitches = [self.decode(pair) for pair in salience]
+        octaves, sure = (np.concatenate(part) for part in zip(*pitches, strict=True))
         return np.where(sure >= self.VOICED, np.exp2(octaves), 0.0).astype(np.float32)
 
     def decode(self, salience: Audio) -> Pitch:

@@ -29,10 +29,12 @@ class F0Detector(Protocol):
         """
         ...
 
-    def __call__(self, audio: Audio, n: int, delay: int) -> Audio:
+    def __call__(self, audio: Audio, n: int, delay: int, *, together: bool = False) -> Audio:
         """f0 [2 (n + delay)] in Hz, 0 where there is no voice.
 
-        audio  [window(n, delay)], its last sample the newest
+        audio     [window(n, delay)], its last sample the newest
+        together  hear all frames in one pass, which is cheaper; then what is committed depends a
+                  little on `n`
 
         Two frames a content frame, centred 80 and 240 samples after its start. The first 2 n are
         committed: they hear `delay` content frames of what follows. The others are provisional:

@@ -42,11 +42,14 @@ class Ensemble:
     def window(self, n: int, delay: int) -> int:
         return max(detector.window(n, delay) for detector in self._detectors)
 
-    def __call__(self, audio: Audio, n: int, delay: int) -> Audio:
+    def __call__(self, audio: Audio, n: int, delay: int, *, together: bool = False) -> Audio:
         check_window(self, audio, n, delay)
-        return self._ask(
-            lambda detector: detector(audio[len(audio) - detector.window(n, delay) :], n, delay)
-        )
+
+        def heard(detector: F0Detector) -> Audio:
+            window = audio[len(audio) - detector.window(n, delay) :]
+            return detector(window, n, delay, together=together)
+
+        return self._ask(heard)
 
     def detect_file(self, audio: Audio) -> Audio:
         return self._ask(lambda detector: detector.detect_file(audio))

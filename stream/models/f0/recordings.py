@@ -29,7 +29,7 @@ class WholeRecording:
     def window(self, n: int, delay: int) -> int:
         raise ConfigError(only_files(self._method))
 
-    def __call__(self, audio: Audio, n: int, delay: int) -> Audio:
+    def __call__(self, audio: Audio, n: int, delay: int, *, together: bool = False) -> Audio:
         raise ConfigError(only_files(self._method))
 
     def detect_file(self, audio: Audio) -> Audio:

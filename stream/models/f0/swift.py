@@ -24,7 +24,8 @@ class SwiftF0:
     """SwiftF0: small, steady, 16 ms frames. The graph starts at the spectra (offline.train.swift).
 
     One window for each content frame, ending `delay` content frames after it: what is committed
-    depends on the audio at fixed distances only, bit for bit, however many frames a call has.
+    depends on the audio at fixed distances only, bit for bit, however many frames a call has
+    (unless they are heard `together`).
 
     Its frames lie 64, 320, 576 … samples before the window's end, so that they hear as much as
     there is; what is beyond the end is silence to them. f0 is interpolated between them.
@@ -71,8 +72,12 @@ class SwiftF0:
     def window(self, n: int, delay: int) -> int:
         return self._length(delay) + CONTENT_HOP * (n - 1)
 
-    def __call__(self, audio: Audio, n: int, delay: int) -> Audio:
+    def __call__(self, audio: Audio, n: int, delay: int, *, together: bool = False) -> Audio:
         check_window(self, audio, n, delay)
+        if together:
+            whole = (len(audio) - self._reach - self.NEWEST) // self.HOP * self.HOP
+            f0 = self._detect(audio[-(self.NEWEST + whole + self._reach) :], n - 1 + delay)
+            return hold_newest(f0, delay)
         near = min(delay, self.FAR)
         size, last = self._length(near), len(audio) - CONTENT_HOP * (delay - near)
         ends = last - CONTENT_HOP * np.arange(n)[::-1]
