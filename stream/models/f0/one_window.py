@@ -38,7 +38,7 @@ class OneWindow(ABC):
     def window(self, n: int, delay: int) -> int:
         return self.REACH + FRAME_HOP * self._frames(n, delay) - FRAME_HOP // 2
 
-    def __call__(self, audio: Audio, n: int, delay: int, *, together: bool = True) -> Audio:
+    def __call__(self, audio: Audio, n: int, delay: int, *, together: bool = False) -> Audio:
         check_window(self, audio, n, delay)
         frames = self._frames(n, delay)
         centres = self.REACH + FRAME_HOP * np.arange(frames, dtype=np.int64)
