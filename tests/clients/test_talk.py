@@ -246,3 +246,9 @@ def test_an_ear_keeps_its_last_seconds_and_tells_when() -> None:
 def test_samples_survive_the_wire(encoding: Encoding) -> None:
     sound = np.linspace(-1.0, 0.99, 65, dtype=np.float32)
     assert np.abs(decoded(encoded(sound, encoding), encoding) - sound).max() < 2**-15
+
+
+def test_a_mouth_without_a_conversation_says_nothing() -> None:
+    out = np.ones(100, np.float32)
+    Mouth(RATE).read(out)
+    assert not out.any()
