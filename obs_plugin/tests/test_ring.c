@@ -54,21 +54,30 @@ static void blocks_arrive_whole_and_in_order(void)
 
 static void what_does_not_fit_is_not_written(void)
 {
-	struct ring *ring = ring_create(100);
-	float samples[100];
-	struct block block = {.count = 100}, got;
-	unsigned put = 0, read = 0;
-	memset(samples, 0, sizeof(samples));
-	while (ring_put(ring, &block, samples))
-		put++;
-	CHECK(put >= 1);
-	for (; ring_peek(ring, &got); read++) {
-		CHECK_EQUAL(got.count, 100);
-		ring_drop(ring);
+	static const uint32_t counts[] = {1, 2, 3, 5, 100};
+	float samples[100], got[100];
+	for (size_t c = 0; c < sizeof(counts) / sizeof(*counts); c++) {
+		struct ring *ring = ring_create(100);
+		struct block block = {.count = counts[c]}, next;
+		unsigned put = 0, read = 0;
+		for (bool fits = true; fits; put += fits) {
+			block.position = put;
+			for (uint32_t i = 0; i < block.count; i++)
+				samples[i] = (float)(put + i);
+			fits = ring_put(ring, &block, samples);
+		}
+		CHECK(put >= 1);
+		for (; ring_peek(ring, &next); read++) {
+			CHECK_EQUAL(next.count, counts[c]);
+			CHECK_EQUAL(next.position, read);
+			ring_copy(ring, 0, got, next.count);
+			CHECK_EQUAL(got[next.count - 1], read + next.count - 1);
+			ring_drop(ring);
+		}
+		CHECK_EQUAL(read, put);
+		CHECK(ring_put(ring, &block, samples));
+		ring_destroy(ring);
 	}
-	CHECK_EQUAL(read, put);
-	CHECK(ring_put(ring, &block, samples));
-	ring_destroy(ring);
 }
 
 int main(void)

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 CLIP_S = 8
 QT_CRASHED = -11
 DELAY_MS = 700  # more than is needed: this is about OBS, and the machine may be busy
-STAGE_S = 2.5
+STAGE_S = 2.0
 CONVERTED, LOUDER, ORIGINAL = 0.5, 0.707, 1.0  # of the clip's loudness
 TOLERANCE_MS = 64.0  # OBS moves a late source by whole ticks of 21 ms; see the film without filter
 
