@@ -12,8 +12,8 @@ import numpy as np
 from calls import FakeConversion, FakeVoices
 
 from server.app import run
-from server.line import Opened
 from server.config import ServerConfig
+from server.line import Opened
 from server.protocol import Start
 from stream.audio import Audio
 from stream.controls import Controls

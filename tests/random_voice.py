@@ -6,8 +6,8 @@ from pathlib import Path
 from random_encoder import BASE, random_encoder
 from reference import folded, network, shape_of
 
-from stream.importer.graphs.hubert import HubertShape
 from stream.importer.graphs.decoder import delay
+from stream.importer.graphs.hubert import HubertShape
 from stream.importer.graphs.nsf import write
 from stream.models.store import Store
 from stream.models.voice import CARD, Voice, VoiceCard, sha256

@@ -22,6 +22,10 @@ MOST_BYTES: Final = 2 << 30  # unpacked, all together
 MOST_RATIO: Final = 20  # a member's length to its packed length; weights hardly shrink
 SMALL: Final = 1 << 20  # bytes below which the ratio does not matter
 CHUNK: Final = 1 << 20
+BROKEN = (  # what zipfile raises over a damaged archive
+    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
+    *(ValueError, LookupError, OverflowError),
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def is_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = [PurePosixPath(name) for name in archive.namelist()[:MOST_MEMBERS]]
-    except (zipfile.BadZipFile, ValueError, OSError):
+    except (*BROKEN, OSError):
         return True  # let `unpack` say what is wrong with it
     return not any(name.name == "data.pkl" for name in names)
 
@@ -69,7 +73,7 @@ def unpack(path: Path, into: Path) -> None:
                 if target.exists():
                     raise BadCheckpoint(path, f"it has two files of the name {name.name!r}.")
                 _copy(archive, info, target, path)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
+    except BROKEN as error:
         raise BadCheckpoint(path, f"it is a damaged archive ({error}). Get it again.") from error
     except OSError as error:
         raise BadCheckpoint(path, f"it cannot be unpacked ({error.strerror or error}).") from error

@@ -39,7 +39,10 @@ SAFE_TYPES: Mapping[str, str] = {
     **{f"{kind}{bits}": f"<{kind.lower()}{bits // 8}" for kind in "IU" for bits in (16, 32, 64)},
     **{"I8": "i1", "U8": "u1"},
 }
-BROKEN = (ValueError, EOFError, struct.error, zipfile.BadZipFile, zlib.error, OverflowError)
+BROKEN = (
+    *(ValueError, LookupError, OverflowError, EOFError),
+    *(struct.error, zipfile.BadZipFile, zlib.error),
+)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stream.errors import BadBundle, ConfigError, VoiceNotFound
+from stream.errors import AssetMissing, BadBundle, ConfigError, VoiceNotFound
 from stream.models.store import PACKAGE, Store
 from stream.models.voice import CARD, SYNTH, load_encoder, sha256
 
@@ -130,7 +130,7 @@ def test_a_card_that_is_no_card_is_refused(store: Store, bundle: Path, text: str
 def test_a_missing_encoder_is_named(store: Store, bundle: Path) -> None:
     edit(bundle, encoder="contentvec-768")
     store.add(bundle)
-    with pytest.raises(ConfigError, match="contentvec-768"):
+    with pytest.raises(AssetMissing, match="timbral models pull contentvec-768"):
         store.load("ada", "cpu")
 
 
