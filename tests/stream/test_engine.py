@@ -231,7 +231,7 @@ class LateHearing:
         return out[:-1]
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(at=st.lists(st.integers(1, 2 * SECOND), min_size=1, max_size=3))
 def test_a_voice_that_hears_further_ahead_takes_over_without_a_gap(
     starter: Voice, speech: Audio, at: list[int]

@@ -207,6 +207,7 @@ def test_voices_of_other_kinds_change_without_losing_a_sample(
     assert np.median(np.abs(back - alone)[loud]) < 1.0
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow(babble: Voice, speech: Audio) -> None:
     conversion = Conversion(babble, SECOND, profile=LOW, controls=OPEN)
     held: list[int] = []
