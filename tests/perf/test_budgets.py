@@ -46,7 +46,7 @@ def test_compute_stays_below_its_part_of_the_audio(
 
 
 def test_longer_hops_cost_less(starter: Voice) -> None:
-    low, balanced, quality = (best(starter, name, 2.0).rtf for name in STEADY)
+    low, balanced, quality, _ = (best(starter, name, 2.0).rtf for name in STEADY)
     assert quality < balanced < low
 
 
