@@ -181,7 +181,10 @@ class Server:
             writer_limit=SEND_BUFFER // 8,
             timeout=PARTING_S,
         )
-        await response.prepare(request)
+        try:
+            await response.prepare(request)
+        except ConnectionResetError:  # the client went before it was answered
+            return response
         transport = request.transport
         if transport is not None:  # else the client is gone already
             tune(transport)
