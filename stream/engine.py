@@ -137,6 +137,7 @@ class Conversion:
         self._heard.write(np.zeros(self._lead, np.float32))
         self._raw = Ring(room)
         self._gate = Gate(self._ahead)
+        self._prepared = self._voice  # the voice for which is heard as far ahead as it wants
         match = PitchMatch(self._voice.card.f0_median_hz)
         self._line = self._new_line(self._voice, 0, match, self.controls.formant)
         self._said = Ring(room)
@@ -180,7 +181,7 @@ class Conversion:
             self._heard.write(self._to_analysis.step(block))
         wanted, formant = self._wanted, controls.formant
         changes = wanted is not self._voice or formant != self._line.formant
-        before = self._prepare(wanted) if changes else CLOSED[:0]
+        before = self._prepare(wanted) if wanted is not self._prepared else CLOSED
         opened = self._decide(len(block) // self.frame, before, controls.gate_db)
         if len(opened) and changes:
             self._switch(wanted, opened, controls)
@@ -197,11 +198,12 @@ class Conversion:
 
     def _prepare(self, wanted: Voice) -> Open:
         """Hear as far ahead as the voice wants; gate decisions that are due at once."""
-        if wanted.profiles is not self._voice.profiles:
+        if wanted.profiles is not self._prepared.profiles:
             # the line that speaks now does not see it: it was told how far it hears
             self._profile = self._wanted_profile = wanted.profiles[self._profile.name]
             self._waiting = np.concatenate([self._waiting, self._blocks.flush()])
             self._blocks = Blocks(self.hop)
+        self._prepared = wanted
         self._ahead = self._look_ahead(wanted)
         self._lag = self._least_lag(wanted)
         return self._gate.change_lead(self._ahead)

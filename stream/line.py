@@ -151,6 +151,9 @@ class Line:
         sound = sound.reshape(-1, self._frame)
         if begins:
             sound = sound[late:]
+        if controls.loudness == 0.0:
+            self._loudness = Loudness()
+            return sound
         heard = self._heard_at(begin, end)
         return self._loudness.step(self._levels(heard), sound, controls.loudness)
 

@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stream.audio import RATES, Audio, frame_levels
@@ -233,6 +233,7 @@ class LateHearing:
 
 @settings(max_examples=3, deadline=None)
 @given(at=st.lists(st.integers(1, 2 * SECOND), min_size=1, max_size=3))
+@example(at=[1, 320])  # changed and changed back before anything was said
 def test_a_voice_that_hears_further_ahead_takes_over_without_a_gap(
     starter: Voice, speech: Audio, at: list[int]
 ) -> None:

@@ -1,6 +1,7 @@
 """SwiftF0, the light detector that the package ships."""
 
 import math
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -137,6 +138,11 @@ class SwiftF0:
 
     def _cut(self, audio: Audio, count: int, size: int) -> Audio:
         """The [count, size] samples of each frame."""
-        middles: NDArray[np.int64] = self._reach + self.HOP * np.arange(count, dtype=np.int64)
-        slices = np.lib.stride_tricks.sliding_window_view(audio, size)
-        return slices[middles - size // 2]
+        return audio[_positions(self._reach, self.HOP, count, size)]
+
+
+@lru_cache(maxsize=64)
+def _positions(first: int, hop: int, count: int, size: int) -> NDArray[np.int64]:
+    """Where the samples of `count` frames lie, the first one's middle at `first`: [count, size]."""
+    middles = first + hop * np.arange(count, dtype=np.int64)
+    return middles[:, np.newaxis] + np.arange(size, dtype=np.int64) - size // 2
