@@ -86,8 +86,11 @@ def test_a_refusal_is_raised_and_no_thread_is_left() -> None:
 
 
 def test_an_error_of_the_program_closes_the_link() -> None:
+    def fail() -> None:
+        assert links() == ["timbral-link"]
+        raise RuntimeError
+
     with running(mirror()) as url:
         with pytest.raises(RuntimeError), open_link(url, START):
-            assert links() == ["timbral-link"]
-            raise RuntimeError
+            fail()
         assert links() == []
