@@ -14,7 +14,6 @@ high-rate  everything later computes each sample exactly once: every convolution
 The sound comes `delay(shape)` samples late. Before the first call the memory is zero activations.
 """
 
-from collections.abc import Callable
 from math import prod
 from pathlib import Path
 
@@ -25,14 +24,13 @@ from stream.importer.graphs.builder import Array, Graph
 from stream.models.nsf import PROVISIONAL
 
 SLOPE, LAST_SLOPE = 0.1, 0.01  # of leaky ReLUs, as trained
+ENDS = 3  # samples to either side that the first and the last convolution hear
 
 
 def delay(shape: RvcShape) -> int:
     """Samples by which the graph's sound lags behind the frames it was made of."""
-    late = 0
-    for rate, kernel in list(zip(shape.upsample_rates, shape.upsample_kernels, strict=True))[1:]:
-        late = late * rate + (kernel - rate) // 2 + _reach(shape)
-    return late + 3
+    last = len(shape.upsample_rates) - 1
+    return _late(shape, last) + _reach(shape) + ENDS
 
 
 def decoder(checkpoint: RvcCheckpoint, weights: Path | None = None) -> Graph:
@@ -56,6 +54,15 @@ def speaker(graph: Graph, checkpoint: RvcCheckpoint) -> str:
     first, second = (graph.slice(both, i, i + 1, axis=0) for i in range(2))
     apart = graph.node("Sub", second, first)
     return graph.add(first, graph.mul(morph, apart))
+
+
+def _late(shape: RvcShape, stage: int) -> int:
+    """Samples, at the stage's rate, by which the input of its residual blocks lags."""
+    late = 0
+    for i in range(1, stage + 1):
+        rate, kernel = shape.upsample_rates[i], shape.upsample_kernels[i]
+        late = (late + (_reach(shape) if i > 1 else 0)) * rate + (kernel - rate) // 2
+    return late
 
 
 def _reach(shape: RvcShape) -> int:
@@ -86,16 +93,15 @@ class _Writer:
         if shape.f0:
             self._declare_source()
         person = speaker(graph, checkpoint)
-        x = self._ahead("pre", z, 1, lambda v, past: self._conv("dec.conv_pre", v, after=past), 3)
+        x = self._history("pre", z, ENDS, shape.inter, beyond=PROVISIONAL)
+        x = self._conv("dec.conv_pre", x, after=ENDS)
         weight, bias = self._of("dec.cond")
         x = graph.add(x, graph.reshape(graph.linear(person, weight[:, :, 0], bias), 1, -1, 1, 1))
         x = self._first_stage(x)
-        late = 0
         for stage in range(1, len(shape.upsample_rates)):
-            x, late = self._stage(stage, x, late)
-        x = graph.leaky(x, LAST_SLOPE)
-        x = self._history("post", x, 6)
+            x = self._stage(stage, x)
         weight, _ = self._of("dec.conv_post")
+        x = self._history("post", graph.leaky(x, LAST_SLOPE), 2 * ENDS, weight.shape[1])
         x = self._convolve(x, weight / len(shape.resblock_kernels))
         sound = graph.node("Squeeze", graph.node("Tanh", x), graph.integers(2))
         graph.output(sound, "audio", (1, 1, "sound"))
@@ -143,6 +149,15 @@ class _Writer:
         how = {"strides": [1, rate], "pads": [0, crop[0], 0, crop[1]]}
         return self.graph.node("ConvTranspose", value, *constants, **how)
 
+    def _history(self, name: str, value: str, past: int, channels: int, beyond: int = 0) -> str:
+        """`value` with the last `past` samples before it; the last `beyond` come again."""
+        if not past:
+            return value
+        graph, size = self.graph, (1, channels, 1, past)
+        whole = graph.concat(graph.state(name, size), value)
+        graph.carry(name, graph.slice(whole, -(past + beyond), -beyond or None), size)
+        return whole
+
     # the excitation
 
     def _declare_source(self) -> None:
@@ -154,27 +169,16 @@ class _Writer:
         raw = _flat(graph, graph.input("source", (1, 1, "samples")))
         merged = graph.mul(raw, graph.constant(weight.reshape(1)))
         merged = graph.node("Tanh", graph.add(merged, graph.constant(bias)))
-        beyond = PROVISIONAL * shape.hop
-        self._source = graph.concat(graph.state("source", (1, 1, 1, past)), merged)
-        kept = graph.slice(self._source, -(past + beyond), -beyond)
-        graph.carry("source", kept, (1, 1, 1, past))
+        self._source = self._history("source", merged, past, 1, beyond=PROVISIONAL * shape.hop)
 
     def _stride(self, stage: int) -> int:
         """Samples of sound per sample of that stage."""
         return prod(self._shape.upsample_rates[stage + 1 :])
 
-    def _late(self, stage: int) -> int:
-        """Samples, at the stage's rate, by which its input lags."""
-        late = 0
-        for i in range(1, stage + 1):
-            rate, kernel = self._shape.upsample_rates[i], self._shape.upsample_kernels[i]
-            late = (late + (_reach(self._shape) if i > 1 else 0)) * rate + (kernel - rate) // 2
-        return late
-
     def _source_lag(self, stage: int) -> int:
         """Samples of sound before the first new one that the stage's convolution begins at."""
         stride = self._stride(stage)
-        return stride * self._late(stage) + (stride // 2 if stride > 1 else 0)
+        return stride * _late(self._shape, stage) + (stride // 2 if stride > 1 else 0)
 
     def _excite(self, stage: int, value: str) -> str:
         """Add the excitation, at the stage's rate and as late as `value`."""
@@ -191,32 +195,14 @@ class _Writer:
 
     # low-rate: new frames and those beyond them
 
-    def _ahead(
-        self, name: str, value: str, per_frame: int, layer: Callable[..., str], past: int
-    ) -> str:
-        """A layer over [new, provisional], with `past` samples before them and zeros after."""
-        channels = self._channels.get(name, self._shape.inter)
-        shape = (1, channels, 1, past)
-        whole = self.graph.concat(self.graph.state(name, shape), value)
-        beyond = PROVISIONAL * per_frame
-        self.graph.carry(name, self.graph.slice(whole, -(past + beyond), -beyond), shape)
-        return layer(whole, past)
-
-    @property
-    def _channels(self) -> dict[str, int]:
-        return {"up": self._shape.upsample_initial}
-
     def _first_stage(self, x: str) -> str:
         """The first upsampling, the excitation and the residual blocks; the new samples only."""
         graph, shape = self.graph, self._shape
         rate, kernel, padding, *_ = self._upsampling(0)
         past = (kernel - 1 - padding) // rate
         x = graph.leaky(x, SLOPE)
-
-        def up(whole: str, past: int) -> str:
-            return self._upsample(whole, 0, (past * rate + padding, padding))
-
-        x = self._ahead("up", x, 1, up, past)
+        x = self._history("up", x, past, shape.upsample_initial, beyond=PROVISIONAL)
+        x = self._upsample(x, 0, (past * rate + padding, padding))
         x = self._excite(0, x)
         branches = [
             self._block_ahead(block, x, rate) for block in range(len(shape.resblock_kernels))
@@ -226,14 +212,11 @@ class _Writer:
     def _block_ahead(self, block: int, x: str, rate: int) -> str:
         graph, shape = self.graph, self._shape
         kernel = shape.resblock_kernels[block]
-        channels = shape.upsample_initial // 2
-        beyond = PROVISIONAL * rate
+        channels, beyond = shape.upsample_initial // 2, PROVISIONAL * rate
 
         def conv(name: str, value: str, dilation: int) -> str:
             past = (kernel - 1) * dilation // 2
-            state, size = f"low_{name}", (1, channels, 1, past)
-            whole = graph.concat(graph.state(state, size), value)
-            graph.carry(state, graph.slice(whole, -(past + beyond), -beyond), size)
+            whole = self._history(f"low_{name}", value, past, channels, beyond)
             return self._conv(f"dec.resblocks.{name}", whole, dilation=dilation, after=past)
 
         for i, dilation in enumerate(shape.resblock_dilations[block]):
@@ -243,28 +226,13 @@ class _Writer:
 
     # high-rate: every sample once
 
-    def _history(self, name: str, value: str, past: int, channels: int = 0) -> str:
-        """`value` with the last `past` samples of the calls before."""
-        if not past:
-            return value
-        size = (1, channels or self._last_channels, 1, past)
-        whole = self.graph.concat(self.graph.state(name, size), value)
-        self.graph.carry(name, self.graph.slice(whole, -past), size)
-        return whole
-
-    @property
-    def _last_channels(self) -> int:
-        return self._shape.upsample_initial // 2 ** len(self._shape.upsample_rates)
-
-    def _stage(self, stage: int, x: str, late: int) -> tuple[str, int]:
-        """One upsampling with its excitation and residual blocks; how late its samples are."""
+    def _stage(self, stage: int, x: str) -> str:
+        """One upsampling with its excitation and residual blocks."""
         graph, shape = self.graph, self._shape
-        rate, kernel, padding, weight, _ = self._upsampling(stage)
+        rate, kernel, _, weight, _ = self._upsampling(stage)
         past = (kernel - 1) // rate
         x = self._history(f"up{stage}", graph.leaky(x, SLOPE), past, weight.shape[0])
         x = self._upsample(x, stage, (past * rate, kernel - rate))
-        late = late * rate + padding
-        assert late == self._late(stage)
         x = self._excite(stage, x)
         count = len(shape.resblock_kernels)
         channels = weight.shape[1]
@@ -281,7 +249,7 @@ class _Writer:
             )
             for block in range(count)
         ]
-        return graph.node("Sum", *branches), late + _reach(shape)
+        return graph.node("Sum", *branches)
 
     def _block_delay(self, block: int) -> int:
         shape = self._shape
