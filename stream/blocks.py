@@ -9,7 +9,7 @@ class Blocks:
     """Cuts a stream into blocks of exactly `size` samples.
 
     However the input is cut into pieces, the blocks that `step` returned, followed by what `flush`
-    returns, are the input itself.
+    returns, are the input itself; also when `size` is set to another one on the way.
     """
 
     def __init__(self, size: int) -> None:
@@ -20,7 +20,7 @@ class Blocks:
 
     @property
     def pending(self) -> int:
-        """Samples that wait for the rest of their block, 0 .. size - 1."""
+        """Samples that wait for the rest of their block, fewer than it had at the last step."""
         return len(self._pending)
 
     def step(self, x: Audio) -> Audio:

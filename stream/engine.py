@@ -132,7 +132,6 @@ class Conversion:
         room = rate + 4 * (self._longest * self.frame + self._lag)
         self._blocks = Blocks(self.hop)
         self._to_analysis = Resampler(rate, ANALYSIS_RATE)
-        self._waiting = np.zeros(0, np.float32)  # samples of a hop that a change cut short
         self._heard = Ring((HEARD_SECONDS + self._longest // FRAMES_PER_SECOND) * ANALYSIS_RATE)
         self._heard.write(np.zeros(self._lead, np.float32))
         self._raw = Ring(room)
@@ -152,17 +151,15 @@ class Conversion:
         """[any] samples in -> [any] samples that are ready, following those of the last call."""
         self._taken += len(block)
         if self._wanted_profile is not self._profile:
+            self._line.profile = self._wanted_profile
             self._take_profile(self._wanted_profile)
-        if len(self._waiting):
-            block = np.concatenate([self._waiting, block])
-            self._waiting = self._waiting[:0]
         return self._join([self._hop(hop) for hop in self._blocks.step(block)])
 
     def flush(self) -> Audio:
         """The samples still inside; afterwards the stream is as new."""
         rest = self._taken - self._given
         wanted, self._wanted = self._wanted, self._voice  # what is inside is said as it began
-        silence = np.concatenate([self._waiting, np.zeros(rest + self.latency, np.float32)])
+        silence = np.zeros(rest + self.latency, np.float32)
         out = self._join([self._hop(hop) for hop in self._blocks.step(silence)])[:rest]
         self.change_voice(wanted)
         self.reset()
@@ -192,17 +189,14 @@ class Conversion:
 
     def _take_profile(self, profile: Profile) -> None:
         """Hops of another length, from now on."""
-        self._profile = self._line.profile = self._wanted_profile = profile
-        self._waiting = np.concatenate([self._waiting, self._blocks.flush()])
-        self._blocks = Blocks(self.hop)
+        self._profile = self._wanted_profile = profile
+        self._blocks.size = self.hop
 
     def _prepare(self, wanted: Voice) -> Open:
         """Hear as far ahead as the voice wants; gate decisions that are due at once."""
         if wanted.profiles is not self._prepared.profiles:
             # the line that speaks now does not see it: it was told how far it hears
-            self._profile = self._wanted_profile = wanted.profiles[self._profile.name]
-            self._waiting = np.concatenate([self._waiting, self._blocks.flush()])
-            self._blocks = Blocks(self.hop)
+            self._take_profile(wanted.profiles[self._profile.name])
         self._prepared = wanted
         self._ahead = self._look_ahead(wanted)
         self._lag = self._least_lag(wanted)

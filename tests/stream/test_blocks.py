@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from streaming import cuts_of, noise, pieces
 
+from stream.audio import Audio
 from stream.blocks import Blocks
 
 X = noise(1000)
@@ -48,3 +49,13 @@ def test_a_returned_block_is_not_changed_by_what_follows() -> None:
 def test_the_size_must_be_positive() -> None:
     with pytest.raises(ValueError, match="at least 1 sample, got 0"):
         Blocks(0)
+
+
+@given(cuts=cuts_of(len(X)), sizes=st.lists(st.sampled_from([16, 64, 100]), min_size=1))
+def test_another_size_on_the_way_loses_nothing(cuts: list[int], sizes: list[int]) -> None:
+    blocks = Blocks(64)
+    out: list[Audio] = []
+    for i, piece in enumerate(pieces(X, cuts)):
+        out.append(blocks.step(piece).reshape(-1))
+        blocks.size = sizes[i % len(sizes)]
+    np.testing.assert_array_equal(np.concatenate([*out, blocks.flush()]), X)
