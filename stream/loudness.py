@@ -26,9 +26,6 @@ class Loudness:
         fresh = np.stack([_power(speaker), _power(voice)], axis=1)
         powers = np.concatenate([self._powers, fresh])
         self._powers = powers[len(powers) - (SMOOTH - 1) :]
-        if share == 0.0:
-            self._gain = 1.0
-            return voice
         out = np.empty_like(voice)
         for i in range(len(voice)):
             heard, said = np.sqrt(powers[i : i + SMOOTH].mean(axis=0))

@@ -11,7 +11,8 @@ import numpy as np
 
 from stream.importer.graphs.hubert import HubertShape, Weights, write
 from stream.models.content import EncoderCard
-from stream.models.voice import ENCODER_CARD, sha256
+from stream.models.digest import sha256
+from stream.models.voice import ENCODER_CARD
 
 BASE = HubertShape()
 NARROW = HubertShape(channels=32, width=48, heads=4, inner=96, layers=3, reach=16, groups=4, dim=48)

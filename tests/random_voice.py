@@ -9,8 +9,9 @@ from reference import folded, network, shape_of
 from stream.importer.graphs.decoder import delay
 from stream.importer.graphs.hubert import HubertShape
 from stream.importer.graphs.nsf import write
+from stream.models.digest import sha256
 from stream.models.store import Store
-from stream.models.voice import CARD, Voice, VoiceCard, sha256
+from stream.models.voice import CARD, Voice, VoiceCard
 
 
 def random_voice(

@@ -207,11 +207,11 @@ def compare(
     return Heard(tuple(delays), tuple(gains), windows, silent)
 
 
-def noise(seconds: float = 2.0, seed: int = 0) -> Audio:
-    """Noise from 200 to 1500 Hz at -20 dBFS, [n] at 48 kHz."""
+def noise(seconds: float = 2.0, seed: int = 0, lowest: float = 200.0) -> Audio:
+    """Noise from `lowest` to 1500 Hz at -20 dBFS, [n] at 48 kHz."""
     n = int(seconds * RATE)
     spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(n))
     hertz = np.fft.rfftfreq(n, 1.0 / RATE)
-    spectrum[(hertz < 200.0) | (hertz > 1500.0)] = 0.0
+    spectrum[(hertz < lowest) | (hertz > 1500.0)] = 0.0
     sound = np.fft.irfft(spectrum, n)
     return (0.1 * sound / np.std(sound)).astype(np.float32)

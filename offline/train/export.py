@@ -18,7 +18,8 @@ from torch.jit._trace import TracerWarning
 from offline.train.eight_bit import to_eight_bit
 from offline.train.student import FRAME_SAMPLES, State, Student
 from stream.models.content import EncoderCard
-from stream.models.voice import ENCODER, ENCODER_CARD, sha256
+from stream.models.digest import sha256
+from stream.models.voice import ENCODER, ENCODER_CARD
 
 OPSET = 17
 SMALL = 256

@@ -12,7 +12,8 @@ from stream.importer.graphs.hubert import HubertShape, write
 from stream.importer.hubert import read_config, read_hubert
 from stream.importer.install import installing
 from stream.models.content import EncoderCard
-from stream.models.voice import ENCODER_CARD, sha256
+from stream.models.digest import sha256
+from stream.models.voice import ENCODER_CARD
 
 WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".safetensors", ".onnx")
 IDENTITY = re.compile(r"[a-z0-9][a-z0-9-]{0,50}-(?P<dim>\d{1,4})(-layer(?P<layer>\d{1,2}))?")

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from stream.errors import BadCheckpoint
+from stream.importer.whole import read_whole
 from stream.models.f0.card import DetectorKind
 
 INNER = "inner/"  # before the names that are replaced
@@ -27,7 +27,7 @@ def write_foreign(path: Path, target: Path) -> DetectorKind:
     A threshold becomes a constant, and `pitchf` loses its dimensions of 1. Raises `BadCheckpoint`
     when the model is none of the three.
     """
-    model = _read(path)
+    model = read_whole(path)
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = {v.name: v for v in model.graph.input if v.name not in weights}
     outputs = {v.name: v for v in model.graph.output}
@@ -69,16 +69,6 @@ def _plain(model: onnx.ModelProto, inputs: dict[str, Any], heard: str) -> onnx.M
     graph.node.append(helper.make_node("Reshape", [f"{INNER}pitchf", row], ["pitchf"]))
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info("pitchf", TensorProto.FLOAT, ["frames"]))
-    return model
-
-
-def _read(path: Path) -> onnx.ModelProto:
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except (DecodeError, OSError) as error:
-        raise BadCheckpoint(path, f"it is a damaged ONNX model ({error}). Get it again.") from error
-    if any(tensor.data_location == TensorProto.EXTERNAL for tensor in model.graph.initializer):
-        raise BadCheckpoint(path, "its weights are in other files. Save it as one file.")
     return model
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
 from stream.audio import CONTENT_HOP
 from stream.errors import BadCheckpoint, ModelError
+from stream.importer.whole import read_whole
 from stream.models.hubert import OVERHANG, WINDOW
 from stream.models.onnx import OnnxModel
 
@@ -40,7 +40,7 @@ def write_window(path: Path, folder: Path, dim: int) -> str:
 
     Raises `BadCheckpoint` when the model is no content encoder of `dim` features a frame.
     """
-    model = _read(path)
+    model = read_whole(path)
     source = _source(path, model)
     shapes = {out.name: _dims(out) for out in model.graph.output}
     fit = [n for n, dims in shapes.items() if len(dims) in (2, 3) and _may_be(dims, dim)]
@@ -55,16 +55,6 @@ def write_window(path: Path, folder: Path, dim: int) -> str:
             (folder / WINDOW).unlink()
     outputs = ", ".join(f"{name} {list(dims)}" for name, dims in shapes.items())
     raise BadCheckpoint(path, f"none of its outputs is {dim} features a 20 ms frame: {outputs}.")
-
-
-def _read(path: Path) -> onnx.ModelProto:
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except (DecodeError, OSError) as error:
-        raise BadCheckpoint(path, f"it is a damaged ONNX model ({error}). Get it again.") from error
-    if any(tensor.data_location == TensorProto.EXTERNAL for tensor in model.graph.initializer):
-        raise BadCheckpoint(path, "its weights are in other files. Save it as one file.")
-    return model
 
 
 def _source(path: Path, model: onnx.ModelProto) -> Any:

@@ -150,7 +150,7 @@ def add_base(
     files: Sequence[Path], identity: str, home: Path, *, licence: str, source: str
 ) -> None:
     """Keep the checkpoints as they are, with a card, in models/`identity`; all or nothing."""
-    from stream.models.voice import sha256
+    from stream.models.digest import sha256
 
     models = home / "models"
     beside = models / f".{identity}.adding"

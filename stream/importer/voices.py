@@ -21,8 +21,9 @@ from stream.importer.indices import IndexFacts, inspect_index, is_index
 from stream.importer.recognise import recognise
 from stream.importer.tensors import is_onnx, read_tensors
 from stream.models.assets import installed, missing
+from stream.models.digest import sha256
 from stream.models.store import Store
-from stream.models.voice import INDEX, VoiceCard, sha256
+from stream.models.voice import INDEX, VoiceCard
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
 STEPS: Final = 4  # found, read, written, installed

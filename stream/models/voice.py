@@ -1,6 +1,5 @@
 """A voice: its bundle on disk, and the loaded models that speak with it."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from stream.errors import BadBundle
 from stream.models.blackbox import BlackBox
 from stream.models.content import ContentEncoder, EncoderCard, StudentEncoder
+from stream.models.digest import sha256
 from stream.models.f0 import Detectors
 from stream.models.hubert import open_encoder
 from stream.models.index import RetrievalIndex
@@ -179,15 +179,6 @@ def verify(folder: Path, files: dict[str, str], needed: tuple[str, ...] = ()) ->
             raise BadBundle(folder, f"{name} is missing")
         if sha256(path) != expected:
             raise BadBundle(folder, f"{name} was altered: its sha256 is not the one in the card")
-
-
-def sha256(path: Path) -> str:
-    """The file's sha256 as hexadecimal text."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 CardT = TypeVar("CardT", bound=BaseModel)

@@ -20,14 +20,18 @@ CABLE = [
 
 
 def test_what_the_microphone_hears_comes_converted_out_of_the_chosen_output() -> None:
-    """The server turns the sign, so that a leak of the raw voice would be seen."""
+    """The server turns the sign, so that a leak of the raw voice would be seen.
+
+    The noise is wide below `browser.LOW`: a narrow band is like itself upside down half a period
+    later.
+    """
     with (
         sound_server() as sounds,
         background() as server,
         browser.driving() as driver,
         browser.browser(driver, None, sounds.environment) as chromium,
         visiting(chromium, server.url) as page,
-        sounds.feeding(noise(4.0)),
+        sounds.feeding(noise(4.0, lowest=30.0)),
     ):
         sounds.control("load-module", "module-remap-sink", *CABLE)
         begin(page)

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from stream.errors import AssetMissing, BadBundle, ConfigError, VoiceNotFound
+from stream.models.digest import sha256
 from stream.models.store import PACKAGE, Store
-from stream.models.voice import CARD, SYNTH, load_encoder, sha256
+from stream.models.voice import CARD, SYNTH, load_encoder
 
 
 @pytest.fixture
