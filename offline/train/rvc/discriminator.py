@@ -1,0 +1,102 @@
+"""RVC's critics: one of the waveform, the others of its periods, under the published names."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from offline.train.rvc.layers import SLOPE, Normed, NormedConv1d
+
+PERIODS = {"v1": (2, 3, 5, 7, 11, 17), "v2": (2, 3, 5, 7, 11, 17, 23, 37)}
+WIDTHS = (1, 32, 128, 512, 1024, 1024)
+
+Verdict = tuple[Tensor, list[Tensor]]
+"""Scores [B, n], and what each layer saw."""
+
+
+class WaveCritic(nn.Module):
+    """Sees sound [B, 1, N] as it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        plan = ((1, 16, 15, 1, 1), (16, 64, 41, 4, 4), (64, 256, 41, 4, 16),
+                (256, 1024, 41, 4, 64), (1024, 1024, 41, 4, 256), (1024, 1024, 5, 1, 1))  # fmt: skip
+        self.convs = nn.ModuleList(
+            NormedConv1d(a, b, k, stride=s, groups=g) for a, b, k, s, g in plan
+        )
+        self.conv_post = NormedConv1d(1024, 1, 3)
+
+    def forward(self, x: Tensor) -> Verdict:
+        seen: list[Tensor] = []
+        for conv in self.convs:
+            x = F.leaky_relu(conv(x), SLOPE)
+            seen.append(x)
+        scores = self.conv_post(x)
+        return scores.flatten(1), [*seen, scores]
+
+
+class ColumnConv(Normed):
+    """A convolution along the rows of each column on its own.
+
+    The weight [out, channels, kernel, 1] is that of a two-dimensional convolution; the signal is
+    kept as [B * period, channels, rows], which needs no padding to images and is the faster way.
+    """
+
+    def __init__(self, channels: int, out: int, kernel: int, stride: int) -> None:
+        fresh = nn.Conv2d(channels, out, (kernel, 1))
+        super().__init__(fresh.weight, fresh.bias)
+        self.stride, self.padding = stride, kernel // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv1d(x, self.weight[..., 0], self.bias, self.stride, self.padding)
+
+
+class PeriodCritic(nn.Module):
+    """Sees sound [B, 1, N] folded into rows of `period` samples."""
+
+    def __init__(self, period: int) -> None:
+        super().__init__()
+        self.period = period
+        strides = (3, 3, 3, 3, 1)
+        self.convs = nn.ModuleList(
+            ColumnConv(a, b, 5, s) for (a, b), s in zip(pairwise(WIDTHS), strides, strict=True)
+        )
+        self.conv_post = ColumnConv(WIDTHS[-1], 1, 3, 1)
+
+    def forward(self, x: Tensor) -> Verdict:
+        batch = x.shape[0]
+        x = F.pad(x, (0, -x.shape[2] % self.period), "reflect")
+        x = x.reshape(batch, -1, self.period).transpose(1, 2).reshape(batch * self.period, 1, -1)
+        seen: list[Tensor] = []
+        for conv in self.convs:
+            x = F.leaky_relu(conv(x), SLOPE)
+            seen.append(x)
+        scores = self.conv_post(x)
+        return scores.reshape(batch, -1), [*seen, scores]
+
+
+class Critics(nn.Module):
+    """All of them: 7 for v1, 9 for v2."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__()
+        self.discriminators = nn.ModuleList(
+            [WaveCritic(), *(PeriodCritic(period) for period in PERIODS[version])]
+        )
+
+    def forward(self, real: Tensor, made: Tensor) -> list[tuple[Verdict, Verdict]]:
+        """[B, 1, N] twice -> each critic's verdict of the real sound and of the made one.
+
+        Both are seen in one pass, as one batch.
+        """
+        both = torch.cat((real, made))
+        verdicts: list[tuple[Verdict, Verdict]] = []
+        for critic in self.discriminators:
+            scores, seen = critic(both)
+            halves = [layer.chunk(2) for layer in (scores, *seen)]
+            first, second = ([half[i] for half in halves] for i in range(2))
+            verdicts.append(((first[0], first[1:]), (second[0], second[1:])))
+        return verdicts
