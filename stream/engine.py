@@ -18,7 +18,7 @@ from stream.blocks import Blocks
 from stream.controls import LIMITS, Controls
 from stream.errors import ConfigError
 from stream.gate import Gate, Open
-from stream.line import Lap, Line, no_lap
+from stream.line import Lap, Line, PitchCurve, no_lap
 from stream.models.voice import Voice
 from stream.pitch import PitchMatch
 from stream.profiles import STEADY, WINDOWED, Profile, Profiles
@@ -48,6 +48,9 @@ class Conversion:
     raw voice  comes out only while `bypass` is on
     growth     after warm-up a step keeps nothing
 
+    curve   the speaker's pitch over the stream's time, where it is known: for files. Nothing
+            detects it then, and `Controls` do with it what they do with a pitch that was heard
+
     Not for use by two threads at once; `controls`, `bypass` and `change_voice` may be set from
     another thread and take effect at the next hop. Raises `ConfigError` for a rate that is not
     among `stream.audio.RATES`.
@@ -61,6 +64,7 @@ class Conversion:
         profile: Profile,
         controls: Controls | None = None,
         seed: int = 0,
+        curve: PitchCurve | None = None,
         lap: Lap = no_lap,
     ) -> None:
         if sample_rate not in RATES:
@@ -70,7 +74,7 @@ class Conversion:
         self.controls = controls if controls is not None else Controls()
         self.bypass = False
         self.frame = sample_rate // FRAMES_PER_SECOND  # samples a content frame
-        self._seed, self._lap = seed, lap
+        self._seed, self._curve, self._lap = seed, curve, lap
         self._profile = self._wanted_profile = profile
         self._longest = max(map(_frames, [profile, *STEADY.values(), *WINDOWED.values()]))
         self._lead = _analysis_lead(sample_rate, voice)
@@ -260,6 +264,7 @@ class Conversion:
             skipped=self._lead,
             seed=self._seed,
             match=match,
+            curve=self._curve,
             lap=self._lap,
         )
 

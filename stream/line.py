@@ -4,8 +4,17 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
+from numpy.typing import NDArray
 
-from stream.audio import ANALYSIS_RATE, CONTENT_HOP, FRAMES_PER_CONTENT, Audio, gain, soft_limit
+from stream.audio import (
+    ANALYSIS_RATE,
+    CONTENT_HOP,
+    FRAME_HOP,
+    FRAMES_PER_CONTENT,
+    Audio,
+    gain,
+    soft_limit,
+)
 from stream.controls import Controls
 from stream.gate import Open, edges, needed
 from stream.loudness import Loudness
@@ -21,6 +30,9 @@ from stream.stretch import Index, Stretch
 
 Lap = Callable[[str], AbstractContextManager[None]]
 """Called with a stage's name, times what runs inside; `stream.timing` has one."""
+
+PitchCurve = Callable[[NDArray[np.float64]], Audio]
+"""Called with times [n] in seconds of the input, gives the pitch there [n] in Hz, 0 unvoiced."""
 
 
 def no_lap(_stage: str) -> AbstractContextManager[None]:
@@ -39,6 +51,7 @@ class Line:
     first     the first content frame to convert; the output's sample 0 is that frame's start
     match     follows the speaker's pitch
     skipped   samples at 16 kHz by which `heard` lags behind the stream's clock
+    curve     the speaker's pitch, where it is known and need not be heard
 
     Laws: frames that the gate closes are exact zeros and cost no inference. Every stretch of
     speech starts from the same memory, whatever came before it. With a voice that takes any cut,
@@ -60,9 +73,11 @@ class Line:
         skipped: int,
         seed: int,
         match: PitchMatch,
+        curve: PitchCurve | None = None,
         lap: Lap = no_lap,
     ) -> None:
         self._voice, self._heard, self._lap = voice, heard, lap
+        self._curve, self._begin = curve, -skipped  # where the stream's clock has `heard`'s 0
         self._seed, self.profile = seed, profile
         self._origin = self._next = first
         self._stretch = Stretch(formant, voice.card.hop)
@@ -172,10 +187,15 @@ class Line:
     def _f0(self, since: int, until: int, controls: Controls) -> tuple[Audio, Open]:
         """The pitch to sing [2 (n + p)] at 100 frames/s and where it is voiced."""
         delay, n = self._voice.look_ahead(self.profile), until - since
-        detector = self._voice.detectors.live(controls.f0_methods, controls.f0_blend)
-        end = (until + delay) * CONTENT_HOP
-        window = self._heard.read(end - detector.window(n, delay), end)
-        f0 = detector(window, n, delay, together=self._voice.whole_hops)
+        if self._curve is not None:
+            frames = np.arange(FRAMES_PER_CONTENT * since, FRAMES_PER_CONTENT * (until + delay))
+            centres = FRAME_HOP * frames + FRAME_HOP // 2 + self._begin
+            f0 = self._curve(centres / ANALYSIS_RATE)
+        else:
+            detector = self._voice.detectors.live(controls.f0_methods, controls.f0_blend)
+            end = (until + delay) * CONTENT_HOP
+            window = self._heard.read(end - detector.window(n, delay), end)
+            f0 = detector(window, n, delay, together=self._voice.whole_hops)
         if not self._voice.encoder.whole_hops:
             f0 = f0[: FRAMES_PER_CONTENT * n]  # nothing is said of what is ahead
         return self._melody.step(f0, len(f0) - FRAMES_PER_CONTENT * n, controls)
