@@ -25,6 +25,7 @@ from stream.files import LOUDEST
 BLOCK = 1 << 16  # frames read at a time: about a second and a half
 SUBTYPES = {  # what is written where nothing else is asked for: as exact as the format allows
     ".wav": "FLOAT",
+    ".w64": "FLOAT",
     ".flac": "PCM_24",
     ".ogg": "VORBIS",
     ".mp3": "MPEG_LAYER_III",
@@ -157,13 +158,13 @@ def writing(
     subtype: str = "",
     source: Path | None = None,
 ) -> Generator[Sink, None, None]:
-    """A file to write in blocks; its suffix says the format: .wav .flac .ogg .mp3 .m4a.
+    """A file to write in blocks; its suffix says the format: .wav .w64 .flac .ogg .mp3 .m4a.
 
     It appears whole at the end, tags and cover art included, or not at all; until then it grows
     beside its place under another name. `source`, the file it is made from, is never replaced.
 
-    subtype   one of soundfile's, such as PCM_16; empty for the most exact of the format: WAV holds
-              floats, which may leave -1..1; all others are clipped
+    subtype   one of soundfile's, such as PCM_16; empty for the most exact of the format: WAV and
+              W64 hold floats, which may leave -1..1; all others are clipped
 
     Raises `ConfigError` where the place or the format is wrong, and `AudioError` when the disk is
     full or the format cannot hold the sound.
@@ -225,7 +226,7 @@ class _Bounded:
     def write(self, block: Audio) -> None:
         self.bytes += block.size * 4
         if self.wav and self.bytes > MOST_IN_WAV:
-            raise AudioError(f"{self.path} would pass 4 GB, more than WAV holds. Write .flac.")
+            raise AudioError(f"{self.path} would pass 4 GB, more than WAV holds. Write .w64.")
         self.file.write(block)
 
 

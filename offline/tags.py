@@ -14,7 +14,7 @@ from typing import Any
 
 from stream.errors import AudioError
 
-FORMATS = {".mp3": "mp3", ".flac": "flac", ".ogg": "ogg", ".m4a": "mp4", ".wav": "wav"}
+FORMATS = {".wav": "wav", ".mp3": "mp3", ".flac": "flac", ".ogg": "ogg", ".m4a": "mp4"}
 NOT_KEPT = {  # facts of the file that was, not of the song
     "encoder",
     "encoded_by",
@@ -59,13 +59,13 @@ def tags_of(path: Path) -> Tags:
 def put_tags(source: Path, target: Path, tags: Tags) -> Path:
     """Copy the sound of `source`, untouched, to `target` with `tags`; returns what was made.
 
-    Without PyAV nothing can be made: then it is `source` itself. WAV keeps texts only. Raises
-    `AudioError` when the disk is full.
+    Without PyAV nothing can be made: then it is `source` itself. WAV keeps texts only, W64 nothing.
+    Raises `AudioError` when the disk is full.
     """
     av = _pyav()
-    if av is None:
-        return source
     ending = target.suffix.lower()
+    if av is None or ending not in FORMATS:
+        return source
     try:
         with av.open(str(source)) as old, av.open(str(target), "w", format=FORMATS[ending]) as new:
             sound = new.add_stream_from_template(old.streams.audio[0])
