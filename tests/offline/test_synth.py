@@ -12,8 +12,9 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from torch import Tensor  # noqa: E402
 
+from offline.mel import mel_filters  # noqa: E402
 from offline.train.layers import Memory  # noqa: E402
-from offline.train.mel import LogMel, mel_filters  # noqa: E402
+from offline.train.mel import LogMel  # noqa: E402
 from offline.train.starter.crops import Normal  # noqa: E402
 from offline.train.starter.decoder import start  # noqa: E402
 from offline.train.synth import Synthesizer, SynthShape  # noqa: E402

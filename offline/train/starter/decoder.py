@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from offline.mel import mel_centres, mel_filters
 from offline.train.layers import Memory
-from offline.train.mel import LogMel, mel_centres, mel_filters
+from offline.train.mel import LogMel
 from offline.train.starter import prior, target
 from offline.train.starter.adversary import Critics
 from offline.train.starter.crops import LatentCrops, Normal, SoundCrops, excitation, normal
