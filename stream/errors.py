@@ -14,6 +14,8 @@ TimbralError
 ├── VoiceError            a voice cannot be used
 │   ├── VoiceNotFound         no voice of that name
 │   └── BadBundle             its folder is incomplete, altered or of another format
+├── TrainingError         a voice cannot be trained, or its training broke down
+│   └── CheckpointError       what training goes on from cannot be written or read
 ├── DeviceError           a microphone, a loudspeaker or the virtual microphone cannot be used
 └── LinkError             the server cannot be reached, or ended the conversation
 
@@ -120,6 +122,14 @@ class BadBundle(VoiceError):
         super().__init__(
             f"The voice in {path} was refused: {why}. Remove it or add the voice again."
         )
+
+
+class TrainingError(TimbralError):
+    """Raised when a voice cannot be trained: too little speech, nothing to start from, a collapse."""
+
+
+class CheckpointError(TrainingError):
+    """Raised when a training run's state cannot be written or read."""
 
 
 class DeviceError(TimbralError):
