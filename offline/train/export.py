@@ -22,6 +22,7 @@ from stream.models.digest import sha256
 from stream.models.voice import ENCODER, ENCODER_CARD
 
 OPSET = 17
+BATCH = "batch"  # the name of the first axis of every input and output
 SMALL = 256
 """Tensors of fewer elements stay float32: norms and biases are small and need the precision."""
 
@@ -89,7 +90,7 @@ def export_streaming(
             str(draft),
             input_names=[*inputs, *(f"state_{s}" for s in states)],
             output_names=[*outputs, *(f"next_{s}" for s in states)],
-            dynamic_axes={k: dict(v) for k, v in dynamic.items()},
+            dynamic_axes=_axes(dynamic, states),
             opset_version=OPSET,
             dynamo=False,
         )
@@ -123,15 +124,23 @@ def halve(model: onnx.ModelProto) -> None:
     model.graph.node.extend([*casts, *nodes])
 
 
+def _axes(dynamic: Mapping[str, Mapping[int, str]], states: list[str]) -> dict[str, dict[int, str]]:
+    """All axes of free length: those in time, and the first of everything, the batch."""
+    both = [f"{end}_{state}" for end in ("state", "next") for state in states]
+    return {name: {0: BATCH, **axes} for name, axes in [*dynamic.items(), *((n, {}) for n in both)]}
+
+
 def _fix_state_shapes(model: onnx.ModelProto, state: State) -> None:
     """Declare what tracing forgets: a state goes out in the shape it came in."""
     for output in model.graph.output:
         name = output.name.removeprefix("next_")
         if name == output.name or name not in state:
             continue
-        del output.type.tensor_type.shape.dim[:]
-        for size in state[name].shape:
-            output.type.tensor_type.shape.dim.add().dim_value = size
+        dims = output.type.tensor_type.shape.dim
+        del dims[:]
+        dims.add().dim_param = BATCH
+        for size in state[name].shape[1:]:
+            dims.add().dim_value = size
 
 
 class _Content(nn.Module):

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from offline.train.layers import SLOPE, CausalConv1d, Memory, Pointwise, ResidualBlock, batch_of
+from offline.train.layers import SLOPE, CausalConv1d, Memory, Pointwise, ResidualBlock
 
 STEPS = 2  # filters a frame
 VOICE_TAPS = 120  # cepstral coefficients of the excitation's filter, beside its level
@@ -90,7 +90,7 @@ class FilterDecoder(nn.Module):
         for block in self.blocks:
             y = block(y, memory)
         out = self.conv_post(F.leaky_relu(y, SLOPE)) + self.direct(x)
-        return list(out.reshape(batch_of(x), -1, sum(self.counts)).split(self.counts, 2))
+        return list(out.reshape(x.shape[0], -1, sum(self.counts)).split(self.counts, 2))
 
     def _filter(self, cepstrum: Tensor, phase: Tensor | None) -> Complex:
         """Coefficients [B, N, taps] -> real and imaginary part of the response, [B, N, bins]."""
@@ -103,11 +103,11 @@ class FilterDecoder(nn.Module):
 
     def _noise(self, source: Tensor, frames: int, memory: Memory) -> Tensor:
         """[B, STEPS T, step] of the stored noise, from where the stream stands in it."""
-        place = memory.past(source, (1,))
+        place = memory.past(source, (source.shape[0], 1))
         memory.keep(torch.remainder(place + frames, NOISE_FRAMES))
         rows = torch.arange(frames, device=source.device) + place.long()
         part = self.noise[torch.remainder(rows, NOISE_FRAMES)]
-        return part.reshape(1, -1, self.step).expand(batch_of(source), -1, -1)
+        return part.reshape(source.shape[0], -1, self.step)
 
     def _spectra(self, pieces: Tensor, memory: Memory) -> Complex:
         """[B, STEPS T, step] -> spectra of overlapping pieces of two steps, [B, STEPS T, bins]."""
@@ -120,7 +120,7 @@ class FilterDecoder(nn.Module):
         self, latent: Tensor, pitch: Tensor, source: Tensor, g: Tensor, memory: Memory
     ) -> Tensor:
         voice, phase, breath = self._cepstra(latent, pitch, g, memory)
-        pieces = source.reshape(batch_of(source), -1, self.step)
+        pieces = source.reshape(source.shape[0], -1, self.step)
         noise = self._noise(source, latent.shape[1], memory)
         real, imaginary = _product(self._spectra(pieces, memory), self._filter(voice, phase))
         more, mixed = _product(self._spectra(noise, memory), self._filter(breath, None))

@@ -64,11 +64,6 @@ class Memory:
         return rows
 
 
-def batch_of(x: Tensor) -> int:
-    """The batch size; `int` makes it a constant of the exported graph, where it is 1."""
-    return int(x.shape[0])
-
-
 class Pointwise(nn.Conv1d):
     """A convolution with a kernel of 1: [B, T, C] -> [B, T, D]."""
 
@@ -94,7 +89,7 @@ class CausalConv1d(nn.Conv1d):
     def forward(self, x: Tensor, memory: Memory) -> Tensor:  # type: ignore[override]
         seen = memory.windows(x, self.taps, self.step)
         weight = self.weight.transpose(1, 2).reshape(self.out_channels, -1)
-        return F.linear(seen.reshape(batch_of(x), -1, weight.shape[1]), weight, self.bias)
+        return F.linear(seen.reshape(x.shape[0], -1, weight.shape[1]), weight, self.bias)
 
 
 class ChannelNorm(nn.Module):
@@ -140,7 +135,7 @@ class LocalAttention(nn.Module):
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
         """[B, T, C] -> [B, T, C]."""
-        batch = batch_of(x)
+        batch = x.shape[0]
         both = torch.cat((self.conv_k(x), self.conv_v(x)), 2)
         joined = memory.extend(both, self.reach - 1)
         parts = joined.reshape(batch, -1, 2 * self.heads, self.width).transpose(1, 2)

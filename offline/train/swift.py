@@ -48,11 +48,11 @@ def cut(original: onnx.ModelProto) -> onnx.ModelProto:
     for node in nodes:
         node.input[:] = [ours.get(name, name) for name in node.input]
     inputs = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", "frames", size // 2 + 1])
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", "frames", size // 2 + 1])
         for name, (_, size) in SPECTRA.items()
     ] + [value for value in original.graph.input if value.name in {"fmin", "fmax"}]
     outputs = [
-        helper.make_tensor_value_info(o.name, o.type.tensor_type.elem_type, ["n", "frames"])
+        helper.make_tensor_value_info(o.name, o.type.tensor_type.elem_type, ["batch", "frames"])
         for o in original.graph.output
     ]
     constants = [tensor for tensor in original.graph.initializer if tensor.name in needed]

@@ -19,6 +19,7 @@ AXES = {
     "noise": {2: "frames"},
     "source": {2: "samples"},
     "audio": {2: "samples"},
+    "sid": {},
 }
 
 

@@ -1,18 +1,16 @@
 """The one place that knows ONNX Runtime."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
 from stream.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
+from stream.models.chorus import Answer, Array, Call, State, current_part
 
-Array = NDArray[np.generic]
-State = tuple[Array, ...]
 Shape = tuple[int | None, ...]
 Device = Literal["auto", "cpu", "cuda", "directml", "coreml", "openvino"]
 DEVICES: tuple[Device, ...] = get_args(Device)
@@ -29,6 +27,7 @@ AUTO = ("cuda", "directml", "cpu")  # the order in which `auto` tries; others on
 AUTO_HEAVY = ("cuda", "directml", "openvino", "cpu")  # OpenVINO pays for models of full size only
 
 STATE, NEXT = "state_", "next_"
+BATCH = "batch"  # the name of a first axis along which the calls of several streams can lie
 
 EXACT_FRAMES = 10
 """Frames that a call may have for its result not to depend on their number: ONNX Runtime multiplies
@@ -41,6 +40,10 @@ class OnnxModel:
     A graph may carry memory from call to call: each of its inputs `state_X` has an output `next_X`
     of the same fixed shape, and zeros are the start. The memory belongs to the caller, who passes
     it in and gets the next one back. The model holds none, so one serves every stream and thread.
+
+    Where the first axis of all that goes in and out is called "batch" (numbers apart, which are the
+    same for all), the calls of several streams may be one. Law of `together`: each gets what `step`
+    alone would have given, bit for bit where the kernels keep rows apart, else to 1e-5.
 
     inputs, outputs   the names that must be there, each with its shape; `None` fits any length
     heavy             a model of full size, for which `auto` takes OpenVINO where it is installed,
@@ -73,22 +76,48 @@ class OnnxModel:
         self._check("output", outputs, {n: o for n, o in found_out.items() if n[:5] != NEXT})
         self._outputs = list(outputs)
         self._next_names = [NEXT + name[len(STATE) :] for name in self._state_names]
+        values = [*found_in.values(), *found_out.values()]
+        self.stacks = all(value.shape[:1] in ([], [BATCH]) for value in values)
         self._initial = tuple(self._zeros(found_in[name]) for name in self._state_names)
         for name, zeros in zip(self._next_names, self._initial, strict=True):
-            if name not in found_out or tuple(found_out[name].shape) != zeros.shape:
+            if name not in found_out or _fixed(found_out[name].shape) != zeros.shape:
                 raise ModelMismatch(path, f"state output {name} of shape {zeros.shape} is missing")
 
     def initial_state(self) -> State:
         """The memory before the first call: zeros."""
         return self._initial
 
-    def step(self, state: State, **inputs: Array) -> tuple[dict[str, Array], State]:
-        """One call; returns the outputs by name and the memory for the next call."""
+    def step(self, state: State, **inputs: Array) -> Answer:
+        """One call; returns the outputs by name and the memory for the next call.
+
+        In a `Chorus` it waits for those of other streams, to be one with them.
+        """
+        if self.stacks and (part := current_part()) is not None:
+            return part.ask(self, (state, inputs))
+        return self._step(state, inputs)
+
+    def _step(self, state: State, inputs: Mapping[str, Array]) -> Answer:
         feed: dict[str, Array] = dict(zip(self._state_names, state, strict=True))
         feed.update(inputs)
         results: list[Array] = self._ort.run([*self._outputs, *self._next_names], feed)
         n = len(self._outputs)
         return dict(zip(self._outputs, results[:n], strict=True)), tuple(results[n:])
+
+    def together(self, calls: Sequence[Call]) -> list[Answer]:
+        """What `step` gives for each of `calls`, whose inputs have the same shapes, in one run."""
+        if len(calls) == 1:
+            return [self._step(*calls[0])]
+        states = zip(*(state for state, _ in calls), strict=True)
+        feed = dict(zip(self._state_names, map(np.concatenate, states), strict=True))
+        for name, value in calls[0][1].items():
+            rows = [inputs[name] for _, inputs in calls]
+            feed[name] = np.concatenate(rows) if value.ndim else value
+        results: list[Array] = self._ort.run([*self._outputs, *self._next_names], feed)
+        n, size = len(self._outputs), len(results[0]) // len(calls)
+        parts = [[r[size * i : size * (i + 1)] for r in results] for i in range(len(calls))]
+        return [
+            (dict(zip(self._outputs, part[:n], strict=True)), tuple(part[n:])) for part in parts
+        ]
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
         """One call of a graph without memory."""
@@ -119,7 +148,7 @@ class OnnxModel:
                 raise ModelMismatch(self._path, f"{kind} {name} is {declared}, expected {shape}")
 
     def _zeros(self, value: Any) -> Array:
-        shape = tuple(value.shape)
+        shape = _fixed(value.shape)
         if not all(isinstance(size, int) for size in shape):
             raise ModelMismatch(self._path, f"{value.name} has no fixed shape: {shape}")
         dtype = {"tensor(float)": np.float32, "tensor(int64)": np.int64}.get(value.type)
@@ -128,6 +157,11 @@ class OnnxModel:
         zeros = np.zeros(shape, dtype)
         zeros.flags.writeable = False
         return zeros
+
+
+def _fixed(shape: Sequence[Any]) -> tuple[Any, ...]:
+    """The shape for one stream."""
+    return tuple(1 if i == 0 and size == BATCH else size for i, size in enumerate(shape))
 
 
 def runtime_version() -> str:
