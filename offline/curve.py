@@ -80,15 +80,6 @@ def frame_times(frames: int) -> Times:
     return (np.arange(frames) + 0.5) * FRAME_HOP / ANALYSIS_RATE
 
 
-def octaves_to(curve: Curve, target_hz: float | None) -> int:
-    """Whole octaves that bring the curve's median nearest to `target_hz`; 0 if one is not known.
-
-    Whole ones, so that what is sung stays in the song's key.
-    """
-    median = curve.median_hz
-    return 0 if median is None or target_hz is None else round(math.log2(target_hz / median))
-
-
 def detect(
     pieces: Iterator[Audio], detector: F0Detector, length: int, progress: Progress | None = None
 ) -> Curve:
@@ -129,9 +120,7 @@ def write_curve(path: Path, curve: Curve) -> None:
     What `read_curve` reads of it is the same, bit for bit. It appears whole or not at all. Raises
     `ConfigError` and `AudioError`.
     """
-    check_curve_path(path)
-    if not path.parent.is_dir():
-        raise ConfigError(f"There is no folder {path.parent} to write {path.name} to.")
+    check_target(path)
     rows = zip(curve.times.tolist(), curve.hz, strict=True)
     if path.suffix.lower() == ".json":
         body = ",\n".join(f"[{time!r}, {_plain(hz)}]" for time, hz in rows)
@@ -150,8 +139,14 @@ def write_curve(path: Path, curve: Curve) -> None:
         beside.unlink(missing_ok=True)
 
 
-def check_curve_path(path: Path) -> None:
-    """Raises `ConfigError` unless the suffix is that of a curve."""
+def check_target(path: Path) -> None:
+    """Raise `ConfigError` unless `path` is a place and a format for a curve."""
+    _check_suffix(path)
+    if not path.parent.is_dir():
+        raise ConfigError(f"There is no folder {path.parent} to write {path.name} to.")
+
+
+def _check_suffix(path: Path) -> None:
     if path.suffix.lower() not in FORMATS:
         raise ConfigError(f"{path} must end in one of {', '.join(FORMATS)}.")
 
@@ -166,7 +161,7 @@ def read_curve(path: Path) -> Curve:
 
     Raises `ConfigError` that names the line.
     """
-    check_curve_path(path)
+    _check_suffix(path)
     try:
         text = path.read_text("utf-8-sig")
     except FileNotFoundError:
