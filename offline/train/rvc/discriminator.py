@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from offline.train.rvc.layers import SLOPE, Normed, NormedConv1d
 
 PERIODS = {"v1": (2, 3, 5, 7, 11, 17), "v2": (2, 3, 5, 7, 11, 17, 23, 37)}
-WIDTHS = (1, 32, 128, 512, 1024, 1024)
+WIDTHS = (32, 128, 512, 1024, 1024)
 
 Verdict = tuple[Tensor, list[Tensor]]
 """Scores [B, n], and what each layer saw."""
@@ -20,14 +20,15 @@ Verdict = tuple[Tensor, list[Tensor]]
 class WaveCritic(nn.Module):
     """Sees sound [B, 1, N] as it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, narrower: int) -> None:
         super().__init__()
-        plan = ((1, 16, 15, 1, 1), (16, 64, 41, 4, 4), (64, 256, 41, 4, 16),
-                (256, 1024, 41, 4, 64), (1024, 1024, 41, 4, 256), (1024, 1024, 5, 1, 1))  # fmt: skip
+        widths = [1, *(width // narrower for width in (16, 64, 256, 1024, 1024, 1024))]
+        plan = ((15, 1, 1), (41, 4, 4), (41, 4, 16), (41, 4, 64), (41, 4, 256), (5, 1, 1))
         self.convs = nn.ModuleList(
-            NormedConv1d(a, b, k, stride=s, groups=g) for a, b, k, s, g in plan
+            NormedConv1d(a, b, k, stride=s, groups=max(1, g // (narrower if g > 1 else 1)))
+            for (a, b), (k, s, g) in zip(pairwise(widths), plan, strict=True)
         )
-        self.conv_post = NormedConv1d(1024, 1, 3)
+        self.conv_post = NormedConv1d(widths[-1], 1, 3)
 
     def forward(self, x: Tensor) -> Verdict:
         seen: list[Tensor] = []
@@ -57,14 +58,15 @@ class ColumnConv(Normed):
 class PeriodCritic(nn.Module):
     """Sees sound [B, 1, N] folded into rows of `period` samples."""
 
-    def __init__(self, period: int) -> None:
+    def __init__(self, period: int, narrower: int) -> None:
         super().__init__()
         self.period = period
+        widths = [1, *(width // narrower for width in WIDTHS)]
         strides = (3, 3, 3, 3, 1)
         self.convs = nn.ModuleList(
-            ColumnConv(a, b, 5, s) for (a, b), s in zip(pairwise(WIDTHS), strides, strict=True)
+            ColumnConv(a, b, 5, s) for (a, b), s in zip(pairwise(widths), strides, strict=True)
         )
-        self.conv_post = ColumnConv(WIDTHS[-1], 1, 3, 1)
+        self.conv_post = ColumnConv(widths[-1], 1, 3, 1)
 
     def forward(self, x: Tensor) -> Verdict:
         batch = x.shape[0]
@@ -79,13 +81,12 @@ class PeriodCritic(nn.Module):
 
 
 class Critics(nn.Module):
-    """All of them: 7 for v1, 9 for v2."""
+    """All of them: 7 for v1, 9 for v2. `narrower` divides the published widths, 1 to 16."""
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, narrower: int = 1) -> None:
         super().__init__()
-        self.discriminators = nn.ModuleList(
-            [WaveCritic(), *(PeriodCritic(period) for period in PERIODS[version])]
-        )
+        periods = (PeriodCritic(period, narrower) for period in PERIODS[version])
+        self.discriminators = nn.ModuleList([WaveCritic(narrower), *periods])
 
     def forward(self, real: Tensor, made: Tensor) -> list[tuple[Verdict, Verdict]]:
         """[B, 1, N] twice -> each critic's verdict of the real sound and of the made one.

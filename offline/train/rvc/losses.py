@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from offline.train.mel import mel_filters
+from offline.mel import mel_filters
 from offline.train.rvc.discriminator import Verdict
 from offline.train.rvc.networks import Heard, fft_size
 

@@ -101,15 +101,15 @@ class Coupling(nn.Module):
 
     def __init__(self, shape: RvcShape) -> None:
         super().__init__()
-        self.half = shape.inter // 2
-        self.pre = nn.Conv1d(self.half, shape.hidden, 1)
+        self.width = shape.inter // 2
+        self.pre = nn.Conv1d(self.width, shape.hidden, 1)
         self.enc = WaveNet(shape.hidden, 5, 3, shape.gin)
-        self.post = nn.Conv1d(shape.hidden, self.half, 1)
+        self.post = nn.Conv1d(shape.hidden, self.width, 1)
         nn.init.zeros_(self.post.weight)
         nn.init.zeros_(self.post.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, mask: Tensor, g: Tensor, reverse: bool) -> Tensor:
-        first, second = x.split(self.half, 1)
+        first, second = x.split(self.width, 1)
         shift = self.post(self.enc(self.pre(first) * mask, mask, g)) * mask
         moved = (second - shift) * mask if reverse else shift + second * mask
         return torch.cat((first, moved), 1)

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import reference
 import torch
 from torch import Tensor
 
-import reference
 from offline.train.rvc.discriminator import Critics
 from offline.train.rvc.losses import (
     Spectra,
@@ -100,13 +100,11 @@ def test_the_critics_have_rvcs_names_and_verdicts(version: str) -> None:
         real_scores, made_scores, real_seen, made_seen = theirs(real, made)
         verdicts = critics(real, made)
     assert len(verdicts) == {"v1": 7, "v2": 9}[version]
-    own = sum(((1 - r) ** 2).mean() + (m**2).mean() for r, m in zip(real_scores, made_scores))
+    scores = list(zip(real_scores, made_scores, strict=True))
+    layers = [p for x in zip(real_seen, made_seen, strict=True) for p in zip(*x, strict=True)]
+    own = sum(((1 - r) ** 2).mean() + (m**2).mean() for r, m in scores)
     trick = sum(((1 - m) ** 2).mean() for m in made_scores)
-    match = 2 * sum(
-        (a - b).abs().mean()
-        for x, y in zip(real_seen, made_seen)
-        for a, b in zip(x, y)
-    )
+    match = 2 * sum((a - b).abs().mean() for a, b in layers)
     torch.testing.assert_close(critics_loss(verdicts), own, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(deceit(verdicts), trick, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(matching(verdicts), match, rtol=1e-4, atol=1e-5)
