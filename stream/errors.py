@@ -16,6 +16,7 @@ TimbralError
 │   └── BadBundle             its folder is incomplete, altered or of another format
 ├── TrainingError         a voice cannot be trained, or its training broke down
 │   └── CheckpointError       what training goes on from cannot be written or read
+├── Cancelled             somebody wanted the work to end; raised out of a progress callback
 ├── DeviceError           a microphone, a loudspeaker or the virtual microphone cannot be used
 └── LinkError             the server cannot be reached, or ended the conversation
 
@@ -130,6 +131,10 @@ class TrainingError(TimbralError):
 
 class CheckpointError(TrainingError):
     """Raised when a training run's state cannot be written or read."""
+
+
+class Cancelled(TimbralError):
+    """Raised from a progress callback to end the work at once; nothing unfinished stays."""
 
 
 class DeviceError(TimbralError):
