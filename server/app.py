@@ -2,37 +2,44 @@
 
 import asyncio
 import logging
-import secrets
-import signal
 import socket
 import time
 from asyncio import Transport
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol
 
 from aiohttp import web
 
-from server.auth import guard
+from server.auth import Gate, client_address, guard, utc_day
 from server.call import Backend, Call
 from server.config import ServerConfig
-from server.failures import GOING_AWAY, TRY_LATER, Refused
-from server.pages import add_pages, assets
-from server.protocol import PATH, SUBPROTOCOL, VERSION, Encoding, ProfileName, Rate
+from server.door import Certificate, Door, handler_limits
+from server.failures import GOING_AWAY
+from server.figures import Figures
+from server.logs import Audit
+from server.pages import add_pages, assets, count, harden
+from server.places import Ledger, Places, usage_path
+from server.protocol import PATH, SUBPROTOCOL
+from server.reception import Reception, Visit
 from server.session import PARTING_S, Session, attempt
+from server.shelf import Shelf
+from server.status import Status
 from server.uploads import Keeper, Uploads
-from stream.errors import ConfigError, VoiceNotFound
+from stream.errors import ConfigError
 
 log = logging.getLogger("timbral.server")
 
 PAGES = assets()
-OPEN_PATHS = frozenset({*PAGES, "/healthz", "/readyz", PATH})
+OPEN_PATHS = frozenset({*PAGES, PATH})
+LOADING = "The default voice is being loaded."
 SEND_BUFFER = 128 * 1024  # bytes the kernel may hold for a slow reader: about a second of audio
 RECEIVE_MOST = 1024 * 1024  # bytes; between the protocol's limit and this, the error is typed
+WATCH_S, SETTLE_S = 1.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,9 @@ class Voices(Backend, Keeper, Protocol):
 class Server:
     """Serves streams until `stop`. `start` returns once the port is open; see `ready`.
 
-    `warm` is over when the default voice can speak; it raises what kept it from that.
+    `warm` is over when the default voice can speak; it raises what kept it from that. Must be made
+    where a loop runs, or before there is one. Raises `ConfigError` for tokens or a certificate
+    that cannot be used.
     """
 
     def __init__(self, config: ServerConfig, open_voices: Callable[[], Voices]) -> None:
@@ -87,13 +96,26 @@ class Server:
         self._workers = ThreadPoolExecutor(config.workers, "convert")
         self._loader = ThreadPoolExecutor(1, "load")
         self._sessions: dict[Session, asyncio.Event] = {}
-        self._streams: set[str] = set()
-        self._began = time.monotonic()
         self._provider = ""
-        self._uploads = Uploads(config, self._keeper)
+        self._audit = Audit()
+        self._gate = Gate(config)
+        self._places = Places(config.max_streams, Ledger(usage_path(config), utc_day))
+        self.figures = Figures()
+        self._reception = Reception(
+            self._gate, self._places, self.figures, self._audit, time.monotonic
+        )
+        self._uploads = Uploads(config, self._keeper, self.figures, self._audit)
+        self._status = Status(config, self.figures, self._why_not, self._info)
+        self._certificate: Certificate | None = None
+        if config.cert is not None and config.key is not None:
+            self._certificate = Certificate(config.cert, config.key)
         self.url = ""
         self._runner = web.AppRunner(
-            self._app(), access_log=None, shutdown_timeout=PARTING_S, handler_cancellation=False
+            self._app(),
+            access_log=None,
+            shutdown_timeout=PARTING_S,
+            handler_cancellation=False,
+            **handler_limits(config.limits),
         )
 
     @property
@@ -104,36 +126,53 @@ class Server:
     @property
     def streams(self) -> int:
         """How many streams are open."""
-        return len(self._streams)
+        return len(self._places)
 
     async def start(self) -> None:
         """Open the port; `url` tells which. Raises `ConfigError` when it cannot be had."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._config.host, self._config.port)
+        context = self._certificate.context if self._certificate else None
+        self._door = Door(
+            self._runner, self._config, context, lambda why: self.figures.cut.add(reason=why)
+        )
         try:
-            await site.start()
+            await self._door.start()
         except OSError as error:
             await self._runner.cleanup()
             raise ConfigError(
                 f"Cannot listen on {self._config.host} port {self._config.port}: {error}. "
                 "Is a server running already? Choose another with `--port`."
             ) from error
-        self._warming = asyncio.get_running_loop().run_in_executor(self._loader, self._warm)
+        loop = asyncio.get_running_loop()
+        self._warming = loop.run_in_executor(self._loader, self._warm)
+        self._watching = asyncio.create_task(self._watch(), name="watch")
         port = self._runner.addresses[0][1]
         host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
-        self.url = f"http://{host}:{port}"
+        self.url = f"{'https' if context else 'http'}://{host}:{port}"
+        self._tell_of_start()
 
     async def warm(self) -> Running:
         """Wait until the default voice can speak."""
         warm = await asyncio.shield(self._warming)
         self._provider = warm.provider
+        self.figures.provider.set(1, provider=warm.provider, device=self._config.device)
         self._loader.submit(attempt, self._voices.measure)
         return Running(self.url, self._config.voice, warm.provider, warm.latencies)
+
+    async def drain(self) -> None:
+        """Take no more streams; return when those that run have ended, or `drain_s` is over."""
+        self._places.closed = True
+        self.figures.draining.set(1)
+        self._audit.say("server drains", streams=self.streams)
+        ends = [asyncio.ensure_future(over.wait()) for over in self._sessions.values()]
+        if ends:
+            await asyncio.wait(ends, timeout=self._config.drain_s)
 
     async def stop(self) -> None:
         """Accept no more, let streams end, close."""
         if self.ready:
             self._voices.close()
+        self._places.closed = True
         for site in list(self._runner.sites):
             await site.stop()
         for session in self._sessions:
@@ -142,37 +181,58 @@ class Server:
         if ends:
             await asyncio.wait(ends, timeout=self._config.grace_s)
         await self._runner.cleanup()
+        self._watching.cancel()
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._loader.shutdown(wait=False, cancel_futures=True)
         self._uploads.stop()
+        with _logged():
+            self._reception.settle()
+        self._audit.say("server stopped")
 
     def _warm(self) -> Warm:
         self._voices = self._open_voices()
         return self._voices.warm()
 
     def _app(self) -> web.Application:
-        app = web.Application(middlewares=[guard(self._config, OPEN_PATHS)])
+        checks = [count(self.figures), guard(self._config, self._gate, OPEN_PATHS, self._audit)]
+        app = web.Application(middlewares=checks)
+        app.on_response_prepare.append(harden)
         app.router.add_get(PATH, self._stream)
-        app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/v1/info", self._info)
-        app.router.add_get("/v1/voices", self._list_voices)
-        app.router.add_get("/v1/voices/{name}/preview.wav", self._preview)
+        self._status.route(app)
         self._uploads.route(app)
+        Shelf(self._config, self._load).route(app)
         add_pages(app, PAGES)
+        self.figures.capacity.set(self._config.max_streams)
+        self.figures.registry.before(
+            lambda: self.figures.connections.set(self._door.connections if self.url else 0)
+        )
         return app
 
     def _keeper(self) -> Keeper:
         if not self.ready:
-            raise web.HTTPServiceUnavailable(text="The default voice is being loaded.\n")
+            raise web.HTTPServiceUnavailable(text=f"{LOADING}\n")
         return self._voices
+
+    def _why_not(self) -> str:
+        if self._places.closed:
+            return "The server is being shut down."
+        return "" if self.ready else LOADING
+
+    def _info(self) -> Mapping[str, Any]:
+        return {
+            "ready": self.ready,
+            "provider": self._provider,
+            "streams": {"open": self.streams, "most": self._config.max_streams},
+        }
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         asked = request.headers.get("Sec-WebSocket-Protocol")
         if asked and SUBPROTOCOL not in {name.strip() for name in asked.split(",")}:
             raise web.HTTPBadRequest(text=f"This server speaks {SUBPROTOCOL}.\n")
-        if not self.ready or len(self._sessions) >= 4 * self._config.max_streams:
-            raise web.HTTPServiceUnavailable(text="Not now; try again later.\n")
+        if self._why_not() or len(self._sessions) >= 4 * self._config.max_streams:
+            raise web.HTTPServiceUnavailable(
+                text="Not now; try again later.\n", headers={"Retry-After": "10"}
+            )
         response = web.WebSocketResponse(
             protocols=(SUBPROTOCOL,),
             compress=False,
@@ -188,18 +248,20 @@ class Server:
         transport = request.transport
         if transport is not None:  # else the client is gone already
             tune(transport)
-            await self._talk(response, transport)
+            address = client_address(request, frozenset(self._config.proxies))
+            await self._talk(response, transport, self._reception.arrive(address))
         return response
 
-    async def _talk(self, response: web.WebSocketResponse, transport: Transport) -> None:
-        name = secrets.token_hex(8)
-        call = Call(
-            name,
+    async def _talk(
+        self, response: web.WebSocketResponse, transport: Transport, visit: Visit
+    ) -> None:
+        call = visit.call = Call(
+            visit.session,
             self._voices,
             self._config.limits,
             asyncio.get_running_loop().time(),
-            token=self._config.token,
-            admit=lambda: self._admit(name),
+            admit=visit.admit,
+            permit=visit.permit,
         )
         session = Session(response, call, self._workers, self._loader)
         self._sessions[session] = over = asyncio.Event()
@@ -207,62 +269,12 @@ class Server:
         try:
             code = await session.run()
         finally:
-            self._streams.discard(name)
+            self._reception.leave(visit, code)
             try:
                 await _part(response, transport, code)
             finally:
                 del self._sessions[session]
                 over.set()
-
-    def _admit(self, name: str) -> None:
-        most = self._config.max_streams
-        if len(self._streams) >= most:
-            text = f"All {most} streams of this server are in use. Try again later."
-            raise Refused("overloaded", text, close=TRY_LATER)
-        self._streams.add(name)
-
-    async def _healthz(self, _request: web.Request) -> web.Response:
-        return web.Response(text="alive\n")
-
-    async def _readyz(self, _request: web.Request) -> web.Response:
-        if self.ready:
-            return web.Response(text="ready\n")
-        return web.Response(status=503, text="The default voice is being loaded.\n")
-
-    async def _info(self, _request: web.Request) -> web.Response:
-        config = self._config
-        return web.json_response(
-            {
-                "name": "timbral",
-                "version": _version(),
-                "protocol": VERSION,
-                "ready": self.ready,
-                "voice": config.voice,
-                "device": config.device,
-                "provider": self._provider,
-                "streams": {"open": self.streams, "most": config.max_streams},
-                "workers": config.workers,
-                "sample_rates": get_args(Rate),
-                "encodings": get_args(Encoding),
-                "profiles": get_args(ProfileName),
-                "uptime_s": round(time.monotonic() - self._began, 1),
-            },
-            headers={"Cache-Control": "no-store"},
-        )
-
-    async def _list_voices(self, _request: web.Request) -> web.Response:
-        cards = await self._load(lambda voices: voices.cards())
-        return web.json_response({"default": self._config.voice, "voices": cards})
-
-    async def _preview(self, request: web.Request) -> web.StreamResponse:
-        name = request.match_info["name"]
-        try:
-            path = await self._load(lambda voices: voices.preview(name))
-        except VoiceNotFound as error:
-            raise web.HTTPNotFound(text=f"{error}\n") from error
-        if path is None:
-            raise web.HTTPNotFound(text=f"Voice '{name}' has no preview.\n")
-        return web.FileResponse(path, headers={"Content-Type": "audio/wav"})
 
     async def _load(self, work: Callable[[Voices], Any]) -> Any:
         self._keeper()
@@ -272,56 +284,34 @@ class Server:
             raise outcome.error
         return outcome.value
 
+    async def _watch(self) -> None:
+        """Look after what changes by itself: files, time, minutes that are used up."""
+        loop = asyncio.get_running_loop()
+        lags: deque[float] = deque(maxlen=round(10.0 / WATCH_S))
+        ticks = 0
+        while True:
+            due = loop.time() + WATCH_S
+            await asyncio.sleep(WATCH_S)
+            lags.append(loop.time() - due)
+            self.figures.lag.set(max(0.0, *lags))
+            ticks += 1
+            with _logged():
+                self._reception.look()
+            with _logged():
+                if self._certificate is not None and self._certificate.refresh():
+                    self._audit.say("certificate read anew")
+            if ticks % round(SETTLE_S / WATCH_S) == 0:
+                with _logged():
+                    self._reception.settle()
 
-async def run(
-    config: ServerConfig, open_voices: Callable[[], Voices], announce: Callable[[Running], None]
-) -> None:
-    """Serve until the process is told to stop; raises what keeps the default voice from loading."""
-    server = Server(config, open_voices)
-    stop = asyncio.Event()
-    before = _on_signals(asyncio.get_running_loop(), stop)
-    try:
-        await server.start()
-        told = asyncio.ensure_future(stop.wait())
-        warm = asyncio.ensure_future(server.warm())
-        try:
-            await asyncio.wait({told, warm}, return_when=asyncio.FIRST_COMPLETED)
-            if not told.done():
-                announce(warm.result())
-                await told
-        finally:
-            told.cancel()
-            warm.cancel()
-            await server.stop()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def serve(config: ServerConfig, announce: Callable[[Running], None]) -> None:
-    """Serve the store's voices until SIGINT or SIGTERM.
-
-    announce  is called once the server listens and its default voice can speak
-
-    Raises `TimbralError` when the port is taken or the default voice cannot be used.
-    """
-
-    def open_voices() -> Voices:
-        from server.studio import Studio  # loads the models' runtime, while the port is open
-
-        return Studio(config)
-
-    with suppress(KeyboardInterrupt):
-        asyncio.run(run(config, open_voices, announce))
-
-
-def _on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> dict[int, Any]:
-    """Set `stop` on SIGINT and SIGTERM, on every system; returns the handlers there were."""
-
-    def tell(_number: int, _frame: object) -> None:
-        loop.call_soon_threadsafe(stop.set)
-
-    return {n: signal.signal(n, tell) for n in (signal.SIGINT, signal.SIGTERM)}
+    def _tell_of_start(self) -> None:
+        config = self._config
+        self._audit.say("server listens", url=self.url, tokens=config.asks_for_token)
+        if not config.loopback and self._certificate is None and not config.proxies:
+            log.warning(
+                "Without TLS, audio and tokens can be read on the way: see --cert and --key, or "
+                "put a proxy in front (docs/operating.md)."
+            )
 
 
 def tune(transport: Transport) -> None:
@@ -343,8 +333,10 @@ async def _part(response: web.WebSocketResponse, transport: Transport, code: int
     transport.abort()
 
 
-def _version() -> str:
+@contextmanager
+def _logged() -> Generator[None, None, None]:
+    """What goes wrong with a file is told in the log, and the server goes on."""
     try:
-        return version("timbral")
-    except PackageNotFoundError:
-        return "unknown"
+        yield
+    except ConfigError as error:
+        log.error("%s", error)

@@ -5,7 +5,6 @@ and `next_hop` give out in worker threads and `settle` them, call `tick` a few t
 close when `close` is set and the outbox is empty. Every method is told the time.
 """
 
-import hmac
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -49,8 +48,9 @@ class Backend(Protocol):
 class Call:
     """The conversation of one connection, from `start` to the closing code.
 
-    token  what `start` must bring, if anything
-    admit  called when a stream is to be opened; raises `Refused` when there are too many
+    admit   called when a stream is to be opened; raises `Refused` for a wrong token, for a voice
+            that the token is not for, and when there are too many
+    permit  called with another voice's name before it is loaded; raises `Refused`
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class Call:
         limits: Limits,
         now: float,
         *,
-        token: str | None = None,
-        admit: Callable[[], None] = lambda: None,
+        admit: Callable[[Start], None] = lambda _start: None,
+        permit: Callable[[str], None] = lambda _voice: None,
     ) -> None:
         self._session = session
         self._admit = admit
+        self._permit = permit
         self._backend = backend
         self._limits = limits
-        self._token = token
         self._started = False
         self._stopping = False
         self._line: Line | None = None
@@ -78,6 +78,11 @@ class Call:
         self._farewell = OK
         self.outbox = Outbox(limits)
         self.close: int | None = None
+
+    @property
+    def line(self) -> Line | None:
+        """The audio side, once the stream is open; to be looked at only."""
+        return self._line
 
     @property
     def full(self) -> bool:
@@ -173,6 +178,7 @@ class Call:
             case SetControls():
                 line.change_controls(message)
             case SetVoice():
+                self._permit(message.voice)
                 self._load(message.voice, line)
             case Bypass():
                 line.change_bypass(message)
@@ -197,9 +203,7 @@ class Call:
     def _start(self, start: Start) -> None:
         if self._started:
             raise Refused("bad_message", "The stream is open already.")
-        if self._token is not None and not same_token(start.token, self._token):
-            raise Refused("unauthorized", "The token is missing or wrong.")
-        self._admit()
+        self._admit(start)
         self._started = True
 
         def opened(result: Opened, _seconds: float, now: float) -> None:
@@ -254,10 +258,3 @@ class Call:
 
     def _too_big(self, kind: str, most: int) -> Refused:
         return Refused("bad_message", f"A {kind} frame may have {most} bytes.", close=TOO_BIG)
-
-
-def same_token(given: str | None, expected: str) -> bool:
-    """Whether both are equal, in a time that tells nothing about them."""
-    return hmac.compare_digest(
-        (given or "").encode("utf-8", "surrogatepass"), expected.encode("utf-8", "surrogatepass")
-    )

@@ -41,8 +41,8 @@ def serve(
     from dataclasses import replace
 
     from server.app import Running
-    from server.app import serve as run
     from server.config import ServerConfig
+    from server.service import serve as run
 
     config = ServerConfig(host=host, port=port, voice=voice, device=device, token=token)
     if max_streams is not None:

@@ -2,33 +2,70 @@
 
 import ipaddress
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import ConfigDict
 
 from server.protocol import MAX_AUDIO, MAX_TEXT
 from stream.errors import ConfigError
 
+LogStyle = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one connection may ask of the server, and how long anything may wait."""
+    """What one connection may ask of the server, and how long anything may wait. The text beside a
+    setting is what docs/configuration.md says of it.
 
-    text_bytes: int = MAX_TEXT
-    audio_bytes: int = MAX_AUDIO
-    start_s: float = 10.0  # from connecting to `start`
-    idle_s: float = 60.0  # without any message
-    blocked_s: float = 10.0  # one message that the client does not take off the line
-    inbox_s: float = 1.0  # audio that waits for conversion; past it the socket is not read
-    outbox_s: float = 1.0  # audio that waits for the client; past it the oldest is dropped
-    max_late_s: float = 0.3  # audio that waits longer than this past its time is dropped
-    short_gap_s: float = 0.5  # a longer jump of `position` resets the stream's memory
-    stats_s: float = 1.0
-    faults_per_minute: int = 60  # bad messages that are answered; one more ends the stream
-    failed_hops: int = 3  # failures of the conversion in a row that end the stream
-    upload_bytes: int = 1 << 30  # of one voice with its index
-    upload_pause_s: float = 30.0  # without any byte of an upload
-    import_s: float = 180.0  # for making a voice of what was uploaded
-    texts: int = 256  # answers that wait for the client; past it the socket is not read
+    Raises `ConfigError` for a limit that is not above 0.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    text_bytes: Annotated[int, "a text frame"] = MAX_TEXT
+    audio_bytes: Annotated[int, "a binary frame"] = MAX_AUDIO
+    start_s: Annotated[float, "from connecting to `start`"] = 10.0
+    idle_s: Annotated[float, "without any message"] = 60.0
+    blocked_s: Annotated[float, "one message that the client does not take off the line"] = 10.0
+    inbox_s: Annotated[float, "audio that waits for conversion; past it the socket is not read"] = (
+        1.0
+    )
+    outbox_s: Annotated[float, "audio that waits for the client; past it the oldest is dropped"] = (
+        1.0
+    )
+    max_late_s: Annotated[float, "audio that waits longer than this past its time is dropped"] = 0.3
+    short_gap_s: Annotated[float, "a longer jump of `position` resets the stream's memory"] = 0.5
+    stats_s: Annotated[float, "between two `stats`"] = 1.0
+    faults_per_minute: Annotated[
+        int, "bad messages that are answered; one more ends the stream"
+    ] = 60
+    failed_hops: Annotated[int, "failures of the conversion in a row that end the stream"] = 3
+    texts: Annotated[int, "answers that wait for the client; past it the socket is not read"] = 256
+    upload_bytes: Annotated[int, "of one voice with its index"] = 1 << 30
+    upload_pause_s: Annotated[float, "without any byte of an upload"] = 30.0
+    upload_bytes_per_s: Annotated[
+        int, "an upload that is slower than this, on the whole, is given up"
+    ] = 8192
+    import_s: Annotated[float, "for making a voice of what was uploaded"] = 180.0
+    header_s: Annotated[
+        float, "for a request to arrive, and for which a connection without one is kept"
+    ] = 15.0
+    handshake_s: Annotated[float, "for the TLS handshake"] = 10.0
+    connections: Annotated[int, "open at once; at least 8 a stream"] = 1024
+    connections_an_address: Annotated[int, "the same from one address; at least 2 a stream"] = 256
+    wrong_tokens_per_minute: Annotated[
+        int, "of one address; then it is refused for a minute whatever it brings"
+    ] = 10
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if not getattr(self, each.name) > 0:
+                raise ConfigError(f"limits.{each.name} must be above 0.")
 
 
 def cores() -> int:
@@ -39,17 +76,42 @@ def cores() -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerConfig:
-    """Raises `ConfigError` for a setting that cannot be."""
+    """Raises `ConfigError` for a setting that cannot be. The text beside a setting is what
+    docs/configuration.md says of it; a second one is how its default is told.
+    """
 
-    host: str = "127.0.0.1"
-    port: int = 8765  # 0: any free one
-    token: str | None = None  # asked of every client; needed off loopback
-    voice: str = "starter"  # loaded and warmed at start
-    device: str = "auto"  # of `stream.models.onnx.DEVICES`
-    home: Path | None = None  # where voices live; None: the user's place for it
-    workers: int = field(default_factory=cores)  # threads that convert
-    max_streams: int = field(default_factory=lambda: 2 * cores())
-    grace_s: float = 2.0  # for streams to end when the server is told to stop
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    host: Annotated[str, "the address to listen on"] = "127.0.0.1"
+    port: Annotated[int, "0 takes any free one"] = 8765
+    voice: Annotated[str, "loaded and warmed at start"] = "starter"
+    device: Annotated[str, "what the models run on: `timbral serve --help` lists them"] = "auto"
+    home: Annotated[Path | None, "where voices live; the user's data folder if not given"] = None
+    token: Annotated[str | None, "one token for all clients; 8 characters or more"] = None
+    tokens: Annotated[
+        Path | None,
+        "the file of `timbral tokens add`: a token for each client, with limits of its own",
+    ] = None
+    cert: Annotated[Path | None, "TLS: certificate and its chain, PEM; read anew on change"] = None
+    key: Annotated[Path | None, "TLS: its private key, PEM"] = None
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        "names that it may be asked by, besides those of this machine: a proxy's, say",
+    ] = ()
+    proxies: Annotated[
+        tuple[str, ...], "addresses whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed"
+    ] = ()
+    workers: Annotated[int, "threads that convert", "one a core"] = field(default_factory=cores)
+    max_streams: Annotated[int, "streams at once", "two a core"] = field(
+        default_factory=lambda: 2 * cores()
+    )
+    drain_s: Annotated[float, "for streams to come to their own end after SIGTERM"] = 5.0
+    grace_s: Annotated[float, "for streams to be flushed when the server stops"] = 2.0
+    log: Annotated[LogStyle, "lines for people, or one JSON object a line"] = "text"
+    log_level: Annotated[LogLevel, "the least that is logged"] = "info"
+    audit: Annotated[
+        Path | None, "a file for who did what, as JSON lines; in the log if not given"
+    ] = None
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
@@ -57,20 +119,36 @@ class ServerConfig:
             raise ConfigError(f"port must be within 0..65535, got {self.port}.")
         if self.workers < 1 or self.max_streams < 1:
             raise ConfigError("workers and max_streams must be 1 or more.")
+        if self.drain_s < 0 or self.grace_s < 0:
+            raise ConfigError("drain_s and grace_s must be 0 or more.")
         if self.token is not None and len(self.token) < 8:
             raise ConfigError("The token must have 8 characters or more.")
-        if not self.loopback and self.token is None:
+        if (self.cert is None) != (self.key is None):
+            raise ConfigError("TLS needs both cert and key; give the two, or none.")
+        public = [host for host in self.allowed_hosts if host not in LOCAL_NAMES]
+        if self.reachable_by_all and not self.asks_for_token:
             raise ConfigError(
-                f"{self.host} can be reached from other machines: set a token that clients must "
-                "send, or bind 127.0.0.1."
+                f"{public[0] if self.loopback else self.host} can be reached from other machines: "
+                "set a token that clients must send (`--token`, or `--tokens` with the file of "
+                "`timbral tokens add`), or bind 127.0.0.1."
             )
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine can reach the server."""
+        """Whether only this machine can reach the server itself."""
         if self.host == "localhost":
             return True
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def reachable_by_all(self) -> bool:
+        """Whether others can reach it: by its address, or by a name that a proxy serves."""
+        return not self.loopback or not LOCAL_NAMES.issuperset(self.allowed_hosts)
+
+    @property
+    def asks_for_token(self) -> bool:
+        """Whether clients must say who they are."""
+        return self.token is not None or self.tokens is not None

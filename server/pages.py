@@ -1,8 +1,11 @@
-"""The web client's files: which there are, as what, and what the browser may do with them."""
+"""The web client's files, and what browsers may do with whatever this server answers."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from aiohttp import web
+
+from server.figures import Figures
 
 WEB = Path(__file__).parent.parent / "clients" / "web"
 KINDS = {
@@ -34,6 +37,13 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 
+EVERYWHERE = {
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Server": "timbral",  # not which versions of what
+}
+
 
 def assets() -> dict[str, Path]:
     """The files of the page, by the path that they are asked for with."""
@@ -51,3 +61,30 @@ def add_pages(app: web.Application, files: dict[str, Path]) -> None:
 
     for path in files:
         app.router.add_get(path, page)
+
+
+async def harden(_request: web.Request, response: web.StreamResponse) -> None:
+    """Add what holds for every answer, as an `on_response_prepare` signal."""
+    for name, value in EVERYWHERE.items():
+        response.headers[name] = value
+
+
+def count(figures: Figures) -> Callable[..., Awaitable[web.StreamResponse]]:
+    """A middleware that counts answers by status; it must be the outermost."""
+
+    @web.middleware
+    async def counted(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        status = 500
+        try:
+            response = await handler(request)
+            status = response.status
+            return response
+        except web.HTTPException as answer:
+            status = answer.status
+            raise
+        finally:
+            figures.requests.add(status=str(status))
+
+    return counted

@@ -13,7 +13,11 @@ from typing import Any, Protocol
 
 from aiohttp import BodyPartReader, web
 
+from server.auth import client_address, holder, need_operator
 from server.config import ServerConfig
+from server.figures import Figures
+from server.logs import Audit
+from server.places import Pass
 from server.session import attempt
 from stream.errors import ConfigError, TimbralError, VoiceNotFound
 from stream.home import default_home
@@ -47,7 +51,9 @@ class _Sent:
     """What a client has sent so far."""
 
     folder: Path
-    left: int  # bytes that it may still send
+    most: int  # bytes in all
+    left: int  # of them, that it may still send
+    began: float  # s, of the loop's clock
     files: list[Path] = field(default_factory=list)
     index: Path | None = None
     name: str | None = None
@@ -59,9 +65,17 @@ class Uploads:
     keeper  the voices, once they can be asked
     """
 
-    def __init__(self, config: ServerConfig, keeper: Callable[[], Keeper]) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        keeper: Callable[[], Keeper],
+        figures: Figures,
+        audit: Audit,
+    ) -> None:
         self._config = config
         self._keeper = keeper
+        self._figures = figures
+        self._audit = audit
         self._thread = ThreadPoolExecutor(1, "import")
         self._busy = False
 
@@ -75,33 +89,58 @@ class Uploads:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _add(self, request: web.Request) -> web.Response:
-        keeper = self._keeper()
+        by, status = holder(request), 500
+        try:
+            added = await self._take(request, by)
+            status = 201
+        except web.HTTPException as refused:
+            status = refused.status
+            raise
+        finally:
+            self._figures.uploads.add(status=str(status))
+            if status != 201:
+                self._tell("voice refused", request, by, status=status)
+        name = added["voice"]["name"]
+        self._tell("voice added", request, by, voice=name)
+        where = {"Location": f"/v1/voices/{name}/preview.wav"}
+        return web.json_response(added, status=201, headers=where)
+
+    async def _take(self, request: web.Request, by: Pass) -> Any:
+        keeper, most = self._keeper(), self._config.limits.upload_bytes
+        if by.upload_bytes is not None:
+            most = min(most, by.upload_bytes)
+        if not most:
+            raise web.HTTPForbidden(text="This token may not add voices.\n")
         if self._busy:
             raise web.HTTPServiceUnavailable(
                 text="Another voice is being added; try again when it is done.\n",
                 headers={"Retry-After": "10"},
             )
-        if (request.content_length or 0) > self._config.limits.upload_bytes:
-            raise self._too_large()
+        if (request.content_length or 0) > most:
+            raise _too_large(most)
         self._busy = True
         try:
             async with self._inbox() as folder:
-                sent = _Sent(folder, self._config.limits.upload_bytes)
+                sent = _Sent(folder, most, most, asyncio.get_running_loop().time())
                 await self._receive(request, sent)
-                added = await self._run(
+                return await self._run(
                     lambda: keeper.add(sent.files, sent.name, sent.index),
                 )
         finally:
             self._busy = False
-        where = {"Location": f"/v1/voices/{added['voice']['name']}/preview.wav"}
-        return web.json_response(added, status=201, headers=where)
 
     async def _remove(self, request: web.Request) -> web.Response:
+        need_operator(request)
         keeper, name = self._keeper(), request.match_info["name"]
         if name == self._config.voice:
             raise web.HTTPConflict(text=f"'{name}' is the voice that this server starts with.\n")
         await self._run(lambda: keeper.remove(name))
+        self._tell("voice removed", request, holder(request), voice=name)
         return web.Response(status=204)
+
+    def _tell(self, event: str, request: web.Request, by: Pass, **facts: object) -> None:
+        address = client_address(request, frozenset(self._config.proxies))
+        self._audit.say(event, client=by.name, address=address, **facts)
 
     async def _run(self, work: Callable[[], Any]) -> Any:
         loop = asyncio.get_running_loop()
@@ -171,10 +210,11 @@ class Uploads:
         with path.open("wb") as file:
             while not ended:
                 data = await self._soon(read())
+                self._check_pace(sent, loop.time())
                 ended = not data
                 sent.left -= len(data)
                 if sent.left < 0:
-                    raise self._too_large()
+                    raise _too_large(sent.most)
                 waiting += data
                 if len(waiting) >= CHUNK or ended:
                     await loop.run_in_executor(self._thread, file.write, bytes(waiting))
@@ -186,11 +226,13 @@ class Uploads:
         except asyncio.TimeoutError:
             raise web.HTTPRequestTimeout(text="The upload came to a halt.\n") from None
 
-    def _too_large(self) -> web.HTTPException:
-        most = self._config.limits.upload_bytes
-        return web.HTTPRequestEntityTooLarge(
-            max_size=most, actual_size=most + 1, text=f"More than {most >> 20} MiB are not taken.\n"
-        )
+    def _check_pace(self, sent: _Sent, now: float) -> None:
+        """One upload is taken at a time: it must not be held up by a trickle of bytes."""
+        limits = self._config.limits
+        lasted, came = now - sent.began, sent.most - sent.left
+        if lasted > limits.upload_pause_s and came < lasted * limits.upload_bytes_per_s:
+            text = f"Fewer than {limits.upload_bytes_per_s} bytes a second came.\n"
+            raise web.HTTPRequestTimeout(text=text)
 
     @asynccontextmanager
     async def _inbox(self) -> AsyncGenerator[Path, None]:
@@ -202,3 +244,10 @@ class Uploads:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _too_large(most: int) -> web.HTTPException:
+    shown = f"{most >> 20} MiB" if most >> 20 else f"{most} bytes"
+    return web.HTTPRequestEntityTooLarge(
+        max_size=most, actual_size=most + 1, text=f"More than {shown} are not taken.\n"
+    )

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from server.app import Warm
+from server.auth import Gate
 from server.call import Call
-from server.config import Limits
+from server.config import Limits, ServerConfig
 from server.line import Opened, Tuner
 from server.pcm import decode
 from server.protocol import (
@@ -157,7 +158,12 @@ class Talk:
     seq: int = 0
 
     def __post_init__(self) -> None:
-        self.call = Call("s1", self.voices, self.limits, self.now, token=self.token)
+        gate = Gate(ServerConfig(token=self.token))
+
+        def admit(start: Start) -> None:
+            gate.check(start.token, "127.0.0.1", self.now)
+
+        self.call = Call("s1", self.voices, self.limits, self.now, admit=admit)
 
     @property
     def conversion(self) -> FakeConversion:

@@ -11,10 +11,10 @@ import sys
 import numpy as np
 from calls import FakeConversion, FakeVoices
 
-from server.app import run
 from server.config import ServerConfig
 from server.line import Opened
 from server.protocol import Start
+from server.service import run
 from stream.audio import Audio
 from stream.controls import Controls
 
