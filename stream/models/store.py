@@ -86,11 +86,21 @@ class Store:
             key = (name, device)
             if key not in self._voices:
                 card = self.card(name)
-                encoder = self._encoder(card.encoder, device, name)
+                encoder = self._encoder(card.encoder, device, f"Voice '{name}'")
                 self._voices[key] = load_voice(
                     self.folder(name), encoder, self._detectors, device, self._threads
                 )
             return self._voices[key]
+
+    def encoder(
+        self, identity: str, device: Device = "auto", *, needed_by: str
+    ) -> ContentEncoder:
+        """A content encoder by its id; raises `AssetMissing` and `ModelError`.
+
+        needed_by   who asks for it, as the beginning of a sentence: "Voice 'ada'"
+        """
+        with self._loading:
+            return self._encoder(identity, device, needed_by)
 
     def models(self) -> list[Asset]:
         """Everything that voices share: content encoders, f0 detectors, bases for training."""
@@ -155,7 +165,7 @@ class Store:
             places = (PACKAGE / "assets" / identity, self.home / "models" / identity)
             folder = next((place for place in places if place.is_dir()), None)
             if folder is None:
-                raise missing(identity, "encoder", self.home, needed_by=f"Voice '{needed_by}'")
+                raise missing(identity, "encoder", self.home, needed_by=needed_by)
             self._encoders[key] = load_encoder(folder, device, self._threads)
         return self._encoders[key]
 
