@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -79,11 +79,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the loop calls. `stopping` is asked after every step; `exam` may be left out."""
+    """What the loop calls. `stopping` is asked after every step; `exam` may be left out;
+    `examined` is called after each."""
 
     show: Show = lambda step, steps, told: None
     stopping: Callable[[], bool] = lambda: False
     exam: Exam | None = None
+    examined: Callable[[], object] = lambda: None
 
 
 class Trainer:
@@ -161,14 +163,9 @@ class Trainer:
         """Add each module's gradient of its own loss, and of no other's."""
         names = list(losses)
         for name in names:
-            loss = losses[name] / self.settings.accumulate
+            loss = self._scaler.scale(losses[name] / self.settings.accumulate)
             weights = [p for p in self.recipe.modules[name].parameters() if p.requires_grad]
-            gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
-                self._scaler.scale(loss),
-                weights,
-                retain_graph=name != names[-1],
-                allow_unused=True,
-            )
+            gradients = _gradients(loss, weights, keep=name != names[-1])
             for weight, gradient in zip(weights, gradients, strict=True):
                 if gradient is not None:
                     weight.grad = gradient if weight.grad is None else weight.grad + gradient
@@ -277,6 +274,7 @@ class Trainer:
             self.journal.examined(self.step, figures)
             if hooks.exam.best is not None and hooks.exam.best in self.checkpoints.steps():
                 self.checkpoints.mark_best(hooks.exam.best)
+            hooks.examined()
         self.team.wait()
 
     def _ended(self, end: End) -> Outcome:
@@ -308,6 +306,11 @@ class Trainer:
         self.steps = self.settings.steps or held.facts["steps"]
         self._scaler.load_state_dict(held.facts["scaler"])
         self.journal.back_to(self.step)
+
+
+def _gradients(loss: Tensor, weights: Sequence[Tensor], *, keep: bool) -> Sequence[Tensor | None]:
+    """Of the loss by each weight; None where it has nothing to do with it."""
+    return torch.autograd.grad(loss, weights, retain_graph=keep, allow_unused=True)
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -41,10 +41,12 @@ class Recipe(Protocol):
     aids       modules without weights of their own that must lie on the device
     """
 
-    generator: nn.Module
-    modules: Mapping[str, nn.Module]
-    rates: Mapping[str, float]
-
+    @property
+    def generator(self) -> nn.Module: ...
+    @property
+    def modules(self) -> Mapping[str, nn.Module]: ...
+    @property
+    def rates(self) -> Mapping[str, float]: ...
     @property
     def aids(self) -> Sequence[nn.Module]: ...
 

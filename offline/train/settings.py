@@ -88,7 +88,7 @@ def defaults(family: Family, sample_rate: int | None = None) -> dict[str, object
                 f"The narrow family speaks at {NARROW_RATE} Hz, not {sample_rate}. "
                 "Leave --rate out, or choose --family rvc-v2."
             )
-        return {"family": family, "sample_rate": NARROW_RATE}
+        return {"family": family, "sample_rate": NARROW_RATE, "steps": 3_000}
     rate = sample_rate or 40_000
     if rate not in RVC_RATES:
         known = ", ".join(map(str, RVC_RATES))
@@ -96,6 +96,7 @@ def defaults(family: Family, sample_rate: int | None = None) -> dict[str, object
     return {
         "family": family,
         "sample_rate": rate,
+        "steps": 20_000,
         "batch": 4,
         "frames": 360,
         "segment": {32_000: 40, 40_000: 32, 48_000: 36}[rate],
