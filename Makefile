@@ -42,8 +42,9 @@ bench: $(TEST)/installed  ## the stage table of every profile
 golden: $(TEST)/installed  ## write the files in tests/golden/ anew
 	for path in tests/golden/make_*.py; do PYTHONPATH=tests $(TEST)/bin/python $$path; done
 
-docs: $(TEST)/installed  ## write docs/command.md anew
+docs: $(TEST)/installed  ## write docs/command.md and docs/configuration.md anew
 	$(TEST)/bin/python tests/test_readme.py
+	PYTHONPATH=tests $(TEST)/bin/python tests/server/test_settings.py
 
 clean:
 	rm -rf .venvs .pytest_cache .ruff_cache .hypothesis build dist

@@ -81,7 +81,7 @@ class Gate:
     def check(self, given: str | None, address: str, now: float) -> Pass:
         """Who it is. Raises `Refused`: unauthorized."""
         if not self._config.asks_for_token:
-            return Pass("local")
+            return Pass("(local)")
         wrong = self._remembered(address, now)
         if len(wrong) >= self._config.limits.wrong_tokens_per_minute:
             raise Refused("unauthorized", "Too many wrong tokens came from here; wait a minute.")
@@ -112,7 +112,7 @@ class Gate:
     def _holder(self, given: str) -> Pass | None:
         own = self._config.token
         if own is not None and same_token(given, own):
-            return Pass("owner")
+            return Pass("(token)")
         token = find(given, self._tokens)
         if token is None or not token.good(self._today()):
             return None

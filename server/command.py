@@ -3,50 +3,94 @@
 What a verb does is imported when it is called.
 """
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
-from stream.options import DeviceName, VoiceName
+from stream.options import Device
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+tokens = typer.Typer(help="Who may use a server, and how much.", no_args_is_help=True)
+app.add_typer(tokens, name="tokens", rich_help_panel=None)
+
+TokensFile = Annotated[
+    Path | None,
+    typer.Option("--file", help="Where they are kept.  [default: tokens.json beside the voices]"),
+]
+TokenName = Annotated[str, typer.Argument(metavar="NAME", help="Whose it is.")]
 
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8765,
-    voice: VoiceName = "starter",
-    device: DeviceName = "auto",
-    token: Annotated[
-        str | None,
-        typer.Option(
-            envvar="TIMBRAL_TOKEN", help="What clients must send; needed off this machine."
-        ),
+    host: Annotated[
+        str | None, typer.Option(help="The address to listen on.  [default: 127.0.0.1]")
     ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="0 takes any free one.  [default: 8765]"),
+    ] = None,
+    voice: Annotated[
+        str | None,
+        typer.Option(help="Loaded at start: one of `timbral voices list`.  [default: starter]"),
+    ] = None,
+    device: Annotated[
+        Device | None, typer.Option(help="What the models run on.  [default: auto]")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(help="What all clients must send; TIMBRAL_TOKEN is safer.")
+    ] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(help="A token for each client: see `timbral tokens`.")
+    ] = None,
+    cert: Annotated[Path | None, typer.Option(help="TLS: certificate and chain, PEM.")] = None,
+    key: Annotated[Path | None, typer.Option(help="TLS: its private key, PEM.")] = None,
     max_streams: Annotated[
         int | None, typer.Option(min=1, help="Streams at once.  [default: two a core]")
+    ] = None,
+    drain_s: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="For streams to end by themselves at SIGTERM.  [default: 5]"),
+    ] = None,
+    log: Annotated[
+        Literal["text", "json"] | None, typer.Option(help="How it logs.  [default: text]")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="All settings, as TOML; TIMBRAL_CONFIG names it, too.")
     ] = None,
 ) -> None:
     """Serve live conversion over WebSocket.
 
-    Listens until Ctrl-C; a page at its address shows that it is alive.
+    Listens until Ctrl-C; a page at its address talks to it. What is not given here comes from the
+    environment, then from the file: docs/configuration.md lists all settings.
 
     \b
     Examples:
       timbral serve
       timbral serve --port 9000 --voice starter
       timbral serve --host 0.0.0.0 --token a-long-secret
+      timbral serve --config timbral.toml --log json
     """
-    from dataclasses import replace
+    import os
 
     from server.app import Running
-    from server.config import ServerConfig
     from server.service import serve as run
+    from server.settings import load_config
 
-    config = ServerConfig(host=host, port=port, voice=voice, device=device, token=token)
-    if max_streams is not None:
-        config = replace(config, max_streams=max_streams)
+    flags = {
+        "host": host,
+        "port": port,
+        "voice": voice,
+        "device": device,
+        "token": token,
+        "tokens": tokens,
+        "cert": cert,
+        "key": key,
+        "max_streams": max_streams,
+        "drain_s": drain_s,
+        "log": log,
+    }
+    settings = load_config(config, os.environ, flags)
 
     def announce(running: Running) -> None:
         delays = ", ".join(f"{name} {ms:.0f} ms" for name, ms in running.latencies.items())
@@ -55,7 +99,118 @@ def serve(
             f"  voice     {running.voice} on {running.provider}\n"
             f"  latency   {delays}, before computing and network\n"
             f"  try it    timbral send speech.wav out.wav"
-            + ("" if port == 8765 else f" --server {running.url}")
+            + ("" if settings.port == 8765 else f" --server {running.url}")
         )
 
-    run(config, announce)
+    run(settings, announce)
+
+
+@tokens.command("add")
+def add_token(
+    name: TokenName,
+    voice: Annotated[
+        list[str] | None,
+        typer.Option(help="A voice that it is for; again for several.  [default: all]"),
+    ] = None,
+    max_streams: Annotated[
+        int | None, typer.Option(min=1, help="Streams at once.  [default: the server's]")
+    ] = None,
+    minutes_per_day: Annotated[
+        float | None, typer.Option(min=0.01, help="Of open streams, UTC.  [default: no limit]")
+    ] = None,
+    upload_mib: Annotated[
+        int, typer.Option(min=0, help="The largest voice that it may add; 0 is none.")
+    ] = 0,
+    days: Annotated[
+        int | None, typer.Option(min=0, help="For how long it is good.  [default: for ever]")
+    ] = None,
+    operator: Annotated[
+        bool, typer.Option("--operator", help="It may read /metrics and delete voices.")
+    ] = False,
+    file: TokensFile = None,
+) -> None:
+    """Make a token, and print it: once, it is not kept.
+
+    The file holds a hash of it. A server that runs with this file sees the change within a second.
+
+    \b
+    Examples:
+      timbral tokens add ada
+      timbral tokens add studio --voice starter --max-streams 2 --minutes-per-day 120
+      timbral tokens add prometheus --operator --max-streams 1
+    """
+    from datetime import timedelta
+
+    from pydantic import ValidationError
+
+    from server.auth import utc_day
+    from server.tokens import Token, digest, new_secret
+    from server.tokens import add_token as add
+    from stream.errors import ConfigError
+
+    secret, today = new_secret(), utc_day()
+    try:
+        token = Token(
+            name=name,
+            sha256=digest(secret),
+            made=today,
+            expires=None if days is None else today + timedelta(days=days),
+            voices=tuple(voice) if voice else None,
+            max_streams=max_streams,
+            minutes_per_day=minutes_per_day,
+            upload_bytes=upload_mib << 20,
+            operator=operator,
+        )
+    except (ValidationError, OverflowError) as error:
+        text = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise ConfigError(f"No token was made: {text}.") from error
+    path = _tokens_file(file)
+    add(path, token)
+    typer.echo(secret)
+    typer.echo(f"Added '{name}' to {path}; serve with --tokens {path}", err=True)
+
+
+@tokens.command("list")
+def list_tokens(file: TokensFile = None) -> None:
+    """Show whom there are tokens for, one a line.
+
+    \b
+    Example:
+      timbral tokens list
+    """
+    from server.auth import utc_day
+    from server.tokens import read_tokens
+
+    for token in read_tokens(_tokens_file(file)):
+        facts = [
+            "" if token.good(utc_day()) else "EXPIRED",
+            f"until {token.expires}" if token.expires else "",
+            f"voices {', '.join(token.voices)}" if token.voices is not None else "",
+            f"{token.max_streams} streams" if token.max_streams is not None else "",
+            f"{token.minutes_per_day:g} min a day" if token.minutes_per_day is not None else "",
+            f"adds {token.upload_bytes >> 20} MiB" if token.upload_bytes else "",
+            "operator" if token.operator else "",
+        ]
+        shown = "; ".join(fact for fact in facts if fact)
+        typer.echo(f"{token.name:20} since {token.made}  {shown}".rstrip())
+
+
+@tokens.command("remove")
+def remove_token(name: TokenName, file: TokensFile = None) -> None:
+    """Withdraw a token; its streams end within a second.
+
+    \b
+    Example:
+      timbral tokens remove ada
+    """
+    from server.tokens import remove_token as remove
+
+    path = _tokens_file(file)
+    remove(path, name)
+    typer.echo(f"Removed '{name}' from {path}")
+
+
+def _tokens_file(chosen: Path | None) -> Path:
+    from stream.home import default_home
+
+    return chosen if chosen is not None else default_home() / "tokens.json"

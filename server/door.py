@@ -148,6 +148,7 @@ def handler_limits(limits: Limits) -> dict[str, Any]:
     return {
         "keepalive_timeout": limits.header_s,  # it holds for a first request, too
         "lingering_time": limits.header_s,
+        "auto_decompress": False,  # a small body stays small
         "max_headers": 64,
         "max_line_size": 8190,
         "max_field_size": 8190,

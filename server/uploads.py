@@ -159,6 +159,8 @@ class Uploads:
 
     async def _receive(self, request: web.Request, sent: _Sent) -> None:
         """Store what the client sends: a form with files, or one file as it is."""
+        if request.headers.get("Content-Encoding", "identity") != "identity":
+            raise web.HTTPUnsupportedMediaType(text="Send it without a Content-Encoding.\n")
         if request.content_type.startswith("multipart/"):
             try:
                 form = await request.multipart()
