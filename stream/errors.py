@@ -15,7 +15,8 @@ TimbralError
 │   ├── VoiceNotFound         no voice of that name
 │   └── BadBundle             its folder is incomplete, altered or of another format
 ├── TrainingError         a voice cannot be trained, or its training broke down
-│   └── CheckpointError       what training goes on from cannot be written or read
+│   ├── CheckpointError       what training goes on from cannot be written or read
+│   └── BadExport             the voice that came out is not the one that was trained
 ├── Cancelled             somebody wanted the work to end; raised out of a progress callback
 ├── DeviceError           a microphone, a loudspeaker or the virtual microphone cannot be used
 └── LinkError             the server cannot be reached, or ended the conversation
@@ -131,6 +132,16 @@ class TrainingError(TimbralError):
 
 class CheckpointError(TrainingError):
     """Raised when a training run's state cannot be written or read."""
+
+
+class BadExport(TrainingError):
+    """Raised when a voice's graphs say something else than the network that was trained."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"The voice was not installed: {why}. Export another step (timbral train export), and "
+            "tell us of it: this is a fault of timbral's or of this machine's ONNX Runtime."
+        )
 
 
 class Cancelled(TimbralError):
