@@ -153,6 +153,10 @@ def converter(kind: Kind) -> Convert:
         from stream.importer.speakers import add_speaker
 
         return add_speaker
+    if kind == "separator":
+        from stream.importer.separators import add_separator
+
+        return add_separator
     if kind == "words":
         return partial(_keep, WORDS_CARD)
     return add_base

@@ -13,13 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stream.errors import AssetMissing, ConfigError
 
-Kind = Literal["encoder", "f0", "base", "speaker", "words"]
+Kind = Literal["encoder", "f0", "base", "speaker", "words", "separator"]
 KINDS: dict[Kind, str] = {
     "encoder": "content encoder",
     "f0": "pitch detector",
     "base": "training base",
     "speaker": "speaker model",
     "words": "speech recogniser",
+    "separator": "separator of voice and band",
 }
 
 MANIFEST = Path(__file__).parent / "assets" / "manifest.json"
