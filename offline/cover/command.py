@@ -53,9 +53,9 @@ Effects = Annotated[
     str | None, typer.Option(help="For the new voice: a preset, or its .toml file.")
 ]
 Decibel = Annotated[float | None, typer.Option(min=-60.0, max=24.0, help="In the mix.")]
-Loudness = Annotated[
+Lufs = Annotated[
     str | None,
-    typer.Option(help="The song's own, a number of LUFS, or off.  [default: song]"),
+    typer.Option(help="How loud: as the song, a number of LUFS, or off.  [default: song]"),
 ]
 Format = Annotated[
     Literal["wav", "flac", "mp3", "ogg", "m4a"],
@@ -90,7 +90,7 @@ def cover(
     voice_db: Decibel = None,
     backing_db: Decibel = None,
     band_db: Decibel = None,
-    loudness: Loudness = None,
+    lufs: Lufs = None,
     format: Format = "flac",
     f0_in: PitchIn = None,
     f0_out: PitchOut = None,

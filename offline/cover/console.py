@@ -55,7 +55,7 @@ class Options(BaseModel):
     voice_db: float | None = None
     backing_db: float | None = None
     band_db: float | None = None
-    loudness: str | None = None
+    lufs: str | None = None
     format: Formats = "flac"
     f0_in: Path | None = None
     f0_out: Path | None = None
@@ -141,21 +141,21 @@ def settings_of(options: Options) -> CoverSettings:
     for name in ("lead", "dereverb", "denoise"):
         if (given := getattr(options, name)) is not None:
             values[name] = {"models": [given]}
-    if options.loudness is not None:
-        values["loudness"] = _loudness(options.loudness)
+    if options.lufs is not None:
+        values["lufs"] = _lufs(options.lufs)
     controls = dict(values.get("controls", {})) | options.controls
     if options.octave:
         controls["pitch"] = float(controls.get("pitch", 0.0)) + SEMITONES * options.octave
     return checked(values | {"controls": controls})
 
 
-def _loudness(text: str) -> float | Literal["song", "off"]:
+def _lufs(text: str) -> float | Literal["song", "off"]:
     if text == "song" or text == "off":
         return text
     try:
         return float(text)
     except ValueError:
-        raise ConfigError(f"--loudness is song, off or a number of LUFS, not {text!r}.") from None
+        raise ConfigError(f"--lufs is song, off or a number of LUFS, not {text!r}.") from None
 
 
 def bring_separators(settings: CoverSettings, home: Path) -> None:

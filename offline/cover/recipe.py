@@ -178,7 +178,7 @@ class Recipe:
             "voice_db": settings.voice_db,
             "backing_db": settings.backing_db,
             "band_db": settings.band_db,
-            "loudness": settings.loudness,
+            "lufs": settings.lufs,
             "ceiling_db": settings.ceiling_db,
             "files": [stem.file for stem in stems],
         }

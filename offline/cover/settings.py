@@ -46,7 +46,7 @@ class CoverSettings(BaseModel):
     key                    semitones by which the whole song is moved, the voice included
     effects                a preset of effects for the new voice, or its file; "" for none
     voice_db, backing_db, band_db   in the mix, beside what makes the new voice as loud as the old
-    loudness               of the result: that of the song, LUFS, or "off"
+    lufs                   how loud the result is: as the song, a number, or "off"
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -65,7 +65,7 @@ class CoverSettings(BaseModel):
     voice_db: Gain = 0.0
     backing_db: Gain = 0.0
     band_db: Gain = 0.0
-    loudness: Literal["song", "off"] | Annotated[float, Field(ge=-40.0, le=-5.0)] = "song"
+    lufs: Literal["song", "off"] | Annotated[float, Field(ge=-40.0, le=-5.0)] = "song"
     ceiling_db: float = Field(default=-1.0, ge=-12.0, le=0.0)
 
 
