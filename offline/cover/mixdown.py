@@ -59,7 +59,9 @@ def mixdown(
     if parts.old_backing and parts.new_backing:
         backing = match(parts.old_backing, parts.new_backing)
         tracks.append(Track(path=parts.new_backing, gain_db=backing.gain_db + settings.backing_db))
-    loudness = {"song": song, "off": None}.get(str(settings.lufs), settings.lufs)
+    loudness = (
+        song if settings.lufs == "song" else None if settings.lufs == "off" else settings.lufs
+    )
     wanted = MixSettings(loudness=loudness, ceiling_db=settings.ceiling_db)
     mixed = mix(tracks, target, wanted, progress)
     figures = asdict(mixed) | {
