@@ -31,7 +31,7 @@ from stream.errors import ConfigError
 TODAY = date(2026, 3, 1)
 
 
-def token(secret: str, name: str = "ada", **facts: object) -> Token:
+def token(secret: str, name: str = "ada", /, **facts: object) -> Token:
     return Token.model_validate({"name": name, "sha256": digest(secret), "made": TODAY, **facts})
 
 
