@@ -139,7 +139,7 @@ class _Bins:
     weights: Audio
     rate: int = 0  # any
     stems: tuple[str, ...] = ("joined",)
-    window: int = SIZE + 255 * HOP
+    window: int = SIZE + 63 * HOP
     edge: int = SIZE - HOP
 
     def __call__(self, x: Audio) -> Audio:
