@@ -8,7 +8,7 @@ student hears 40 samples late, in training as it does live.
 
 Law: the features equal those that a live `Line` of the same profile gives its synthesizer, from a
 gate that is open, within 1e-3. For an encoder that hears in windows the hops are those of the
-profile, counted from the recording's start.
+profile, counted from the recording's start, and a hop says what lies a look-ahead before its end.
 """
 
 import threading
@@ -34,7 +34,7 @@ from stream.models.store import Store
 from stream.profiles import Profile
 
 VERSION = 1
-PART = 2_400  # content frames, 48 s, of one step; whole hops of every profile
+PART = 2_400  # content frames, 48 s, of one step
 PAST = 300  # content frames heard before a part: after them no encoder remembers more
 AROUND = 100  # content frames on each side of a part that a pitch detector hears along
 CONTENT, F0 = "content.npy", "f0.npy"
@@ -162,15 +162,17 @@ def content(
     Raises `Halted` once `halted` says so.
     """
     hop, delay = ears.profile.content_frames, ears.delay
-    since = max(0, first - -(-PAST // hop) * hop)
+    since = at = max(0, (first - PAST + delay) // hop * hop - delay)
     hearing = ears.encoder.open(delay, ears.profile.context)
     hearing.hear(heard(since, since + delay))
     found: list[Audio] = []
-    for at in range(since, until, hop):
+    while at < until:
         if halted():
             raise Halted
-        features = hearing.step(heard(at + delay, at + delay + hop))
-        found.append(features[:hop])
+        fresh = hop - (at + delay) % hop  # up to the end of a hop, as a stream hears it
+        features = hearing.step(heard(at + delay, at + delay + fresh))
+        found.append(features[:fresh])
+        at += fresh
     whole = np.concatenate(found)[first - since : until - since]
     return np.ascontiguousarray(whole, np.float32)
 
