@@ -26,6 +26,7 @@ from server.pages import add_pages, assets, count, harden
 from server.places import Ledger, Places, usage_path
 from server.protocol import PATH, SUBPROTOCOL
 from server.reception import Reception, Visit
+from server.room import furnish
 from server.session import PARTING_S, Session, attempt
 from server.shelf import Shelf
 from server.status import Status
@@ -46,7 +47,7 @@ WATCH_S, SETTLE_S = 1.0, 60.0
 class Warm:
     """What the default voice runs on, and how far behind it is in each profile at 48 kHz."""
 
-    provider: str
+    providers: dict[str, str]  # by device, as configured
     latencies: dict[str, float]  # milliseconds
 
 
@@ -93,7 +94,6 @@ class Server:
     def __init__(self, config: ServerConfig, open_voices: Callable[[], Voices]) -> None:
         self._config = config
         self._open_voices = open_voices
-        self._workers = ThreadPoolExecutor(config.workers, "convert")
         self._loader = ThreadPoolExecutor(1, "load")
         self._sessions: dict[Session, asyncio.Event] = {}
         self._provider = ""
@@ -154,10 +154,14 @@ class Server:
     async def warm(self) -> Running:
         """Wait until the default voice can speak."""
         warm = await asyncio.shield(self._warming)
-        self._provider = warm.provider
-        self.figures.provider.set(1, provider=warm.provider, device=self._config.device)
+        self._rooms = furnish(
+            warm.providers, self._config.workers, self.figures, easing=self._config.easing
+        )
+        self._provider = ", ".join(warm.providers.values())
+        for device, provider in warm.providers.items():
+            self.figures.provider.set(1, provider=provider, device=device)
         self._loader.submit(attempt, self._voices.measure)
-        return Running(self.url, self._config.voice, warm.provider, warm.latencies)
+        return Running(self.url, self._config.voice, self._provider, warm.latencies)
 
     async def drain(self) -> None:
         """Take no more streams; return when those that run have ended, or `drain_s` is over."""
@@ -182,7 +186,8 @@ class Server:
             await asyncio.wait(ends, timeout=self._config.grace_s)
         await self._runner.cleanup()
         self._watching.cancel()
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        if self.ready:
+            self._rooms.close()
         self._loader.shutdown(wait=False, cancel_futures=True)
         self._uploads.stop()
         with _logged():
@@ -236,7 +241,7 @@ class Server:
         response = web.WebSocketResponse(
             protocols=(SUBPROTOCOL,),
             compress=False,
-            autoping=True,
+            autoping=False,  # pings count as messages: `Session` answers them
             max_msg_size=RECEIVE_MOST,
             writer_limit=SEND_BUFFER // 8,
             timeout=PARTING_S,
@@ -258,12 +263,13 @@ class Server:
         call = visit.call = Call(
             visit.session,
             self._voices,
+            self._rooms.least(),
             self._config.limits,
             asyncio.get_running_loop().time(),
             admit=visit.admit,
             permit=visit.permit,
         )
-        session = Session(response, call, self._workers, self._loader)
+        session = Session(response, call, self._loader)
         self._sessions[session] = over = asyncio.Event()
         code = GOING_AWAY
         try:

@@ -7,6 +7,7 @@ close when `close` is set and the outbox is empty. Every method is told the time
 
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 
 from server.config import Limits
 from server.failures import GOING_AWAY, OK, TOO_BIG, Refused, close_code, failure
-from server.line import Job, Line, Opened, Outcome
+from server.line import Job, Line, Opened, Outcome, Place
 from server.outlet import Outbox
 from server.pcm import LOUDEST, decode, sound
 from server.protocol import (
@@ -36,18 +37,28 @@ from server.protocol import (
 class Backend(Protocol):
     """Where conversions come from. Both may take long: they run in a worker thread."""
 
-    def open(self, start: Start) -> Opened:
+    def open(self, start: Start, device: str, /) -> Opened:
         """A warm conversion as `start` asks for. Raises `TimbralError` when there is none."""
         ...
 
-    def load(self, voice: str) -> Any:
+    def load(self, voice: str, device: str, /) -> Any:
         """The voice of that name, for `Converter.change_voice`."""
         ...
+
+
+class Room(Place, Protocol):
+    """What a conversation needs of `server.room.Room`; see there for the laws."""
+
+    @property
+    def device(self) -> str: ...
+
+    def let_in(self, seconds: float, hop_s: float, /) -> None: ...
 
 
 class Call:
     """The conversation of one connection, from `start` to the closing code.
 
+    room    where the stream is converted
     admit   called when a stream is to be opened; raises `Refused` for a wrong token, for a voice
             that the token is not for, and when there are too many
     permit  called with another voice's name before it is loaded; raises `Refused`
@@ -57,6 +68,7 @@ class Call:
         self,
         session: str,
         backend: Backend,
+        room: Room,
         limits: Limits,
         now: float,
         *,
@@ -67,6 +79,7 @@ class Call:
         self._admit = admit
         self._permit = permit
         self._backend = backend
+        self._room = room
         self._limits = limits
         self._started = False
         self._stopping = False
@@ -108,6 +121,10 @@ class Call:
     def next_hop(self, now: float) -> Job | None:
         """The next piece of conversion; None while one is out."""
         return self._line.next(now) if self._line and self.close is None else None
+
+    def submit(self, job: Job) -> "Future[Outcome]":
+        """Have a job of `next_hop` done where the stream has its place."""
+        return self._room.submit(job)
 
     def settle_load(self, job: Job, outcome: Outcome, now: float) -> None:
         """A job of `next_load` is done."""
@@ -208,7 +225,12 @@ class Call:
 
         def opened(result: Opened, _seconds: float, now: float) -> None:
             converter = result.converter
-            self._line = Line(result, start, self.outbox, self._limits, self._report)
+            try:
+                self._room.let_in(result.hop_seconds, converter.hop / start.sample_rate)
+            except Refused as error:
+                self.fail(error, now)
+                return
+            self._line = Line(result, self._room, start, self.outbox, self._limits, self._report)
             self._heard = self._reported = now
             self.outbox.message(
                 Ready(
@@ -224,7 +246,9 @@ class Call:
                 )
             )
 
-        self._loads.append(Job(lambda: self._backend.open(start), opened, self.fail))
+        self._loads.append(
+            Job(lambda: self._backend.open(start, self._room.device), opened, self.fail)
+        )
 
     def _load(self, name: str, line: Line) -> None:
         def loaded(voice: Any, _seconds: float, _now: float) -> None:
@@ -233,7 +257,7 @@ class Call:
         def failed(error: Exception, now: float) -> None:
             self.fail(error, now, fatal=False)
 
-        self._loads.append(Job(lambda: self._backend.load(name), loaded, failed))
+        self._loads.append(Job(lambda: self._backend.load(name, self._room.device), loaded, failed))
 
     def _end(self, line: Line) -> None:
         self._stopping = True

@@ -46,7 +46,8 @@ def serve(
     cert: Annotated[Path | None, typer.Option(help="TLS: certificate and chain, PEM.")] = None,
     key: Annotated[Path | None, typer.Option(help="TLS: its private key, PEM.")] = None,
     max_streams: Annotated[
-        int | None, typer.Option(min=1, help="Streams at once.  [default: two a core]")
+        int | None,
+        typer.Option(min=1, help="At once; fewer when there is no room for more.  [default: 64]"),
     ] = None,
     drain_s: Annotated[
         float | None,

@@ -102,8 +102,11 @@ class ServerConfig:
         tuple[str, ...], "addresses whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed"
     ] = ()
     workers: Annotated[int, "threads that convert", "one a core"] = field(default_factory=cores)
-    max_streams: Annotated[int, "streams at once", "two a core"] = field(
-        default_factory=lambda: 2 * cores()
+    max_streams: Annotated[
+        int, "streams at once at most; fewer when what is measured leaves no room for more"
+    ] = 64
+    easing: Annotated[bool, "under pressure, find the pitch the light way and take longer hops"] = (
+        True
     )
     drain_s: Annotated[float, "for streams to come to their own end after SIGTERM"] = 5.0
     grace_s: Annotated[float, "for streams to be flushed when the server stops"] = 2.0

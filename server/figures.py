@@ -55,6 +55,7 @@ class Figures:
         self.capacity = self._gauge("streams_most", "Streams that are taken at once.")
         self.connections = self._gauge("connections", "Open connections of any kind.")
         self.ladder = self._gauge("degradation_level", "Steps down in quality that are in force.")
+        self.load = self._gauge("load_ratio", "Part of the time that a device's workers are busy.")
         self.queue = self._gauge("queue_jobs", "Jobs that wait for a worker.")
         self.waiting = self._gauge("queue_seconds", "Audio that waits for conversion, in total.")
         self.lag = self._gauge("loop_lag_seconds", "How late the event loop was, at most, lately.")

@@ -1,7 +1,8 @@
 """The audio side of one open stream: what to convert next, and what comes of it."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from server.config import Limits
 from server.intake import Hop, Intake
+from server.ladder import STEPS, Step, eased
 from server.metrics import StreamMetrics
 from server.outlet import Outbox, Outlet
 from server.protocol import (
@@ -46,10 +48,17 @@ class Converter(Protocol):
     def profiles(self) -> Any: ...
 
 
-class Tuner(Protocol):
-    """What a stream needs of `stream.tune.Tuner`; see there for the laws."""
+class Place(Protocol):
+    """The device that a stream is converted on, as far as the stream knows it."""
 
-    def observe(self, profile: Any, profiles: Any, seconds: float, now: float, /) -> Any: ...
+    @property
+    def step(self) -> Step:
+        """What the device gives up now."""
+        ...
+
+    def submit(self, job: "Job", /) -> "Future[Outcome]":
+        """Have a worker do it; every error becomes part of the outcome."""
+        ...
 
 
 class Opened(NamedTuple):
@@ -59,19 +68,30 @@ class Opened(NamedTuple):
     provider: str  # the execution provider it really runs on
     profile: str  # as asked, or what `auto` chose
     why: str  # how it came to it; empty when it was asked for
-    tuner: Tuner | None = None  # what changes the profile of a stream that asked for `auto`
+    hop_seconds: float = 0.0  # that a hop takes alone, as measured while it was warmed
+
+
+class Turn(NamedTuple):
+    """When a hop should be converted; see `server.scheduler.Task`."""
+
+    kind: Hashable
+    arrived: float
+    deadline: float
+    hop_s: float
 
 
 @dataclass(frozen=True)
 class Job:
     """Blocking work for a worker thread, and what follows it, on the event loop.
 
-    `then(value, seconds, now)` or `failed(error, now)` is called through `Call.settle`.
+    `then(value, seconds, now)` or `failed(error, now)` is called through `Call.settle`. Work
+    without a turn is done alone, before hops.
     """
 
     work: Callable[[], Any]
     then: Callable[[Any, float, float], None]
     failed: Callable[[Exception, float], None]
+    turn: Turn | None = None
 
 
 class Outcome(NamedTuple):
@@ -91,6 +111,7 @@ class Line:
     def __init__(
         self,
         opened: Opened,
+        place: Place,
         start: Start,
         outbox: Outbox,
         limits: Limits,
@@ -98,7 +119,11 @@ class Line:
     ) -> None:
         self._rate = rate = start.sample_rate
         self._converter = converter = opened.converter
-        self._profile, self._tuner = opened.profile, opened.tuner
+        self._profile, self._given = opened.profile, opened.profile
+        self._step_now = STEPS[0]  # what is given up, of the profile given
+        self._profiles = converter.profiles
+        self._voice = start.voice
+        self.place = place
         self._outbox = outbox
         self._report = report
         self._limits = limits
@@ -142,7 +167,8 @@ class Line:
     def stats(self) -> Stats:
         """The stream's figures."""
         dropped = self._outbox.dropped_frames
-        return self.metrics.stats(self._profile, self._latency, dropped)
+        eased = self._step_now.name
+        return self.metrics.stats(self._profile, self._latency, dropped, eased)
 
     def next(self, now: float) -> Job | None:
         """What a worker should do now; the job must be settled before the next one."""
@@ -184,6 +210,7 @@ class Line:
 
         def work() -> Message:
             self._converter.change_voice(voice)
+            self._voice = name
             return VoiceNow(voice=name)
 
         self._change(work)
@@ -221,10 +248,11 @@ class Line:
             self.metrics.hop(seconds, waited, missed=now > hop.deadline)
             self.outlet.returned(audio)
             self._follow()
-            self._tune(seconds, now)
+            self._ease()
 
         self.outlet.fed(len(hop.samples))
-        return Job(work, then, self._hop_failed)
+        turn = Turn((self._voice, self._hop), hop.complete, hop.deadline, self._hop / self._rate)
+        return Job(work, then, self._hop_failed, turn)
 
     def _follow(self) -> None:
         """Take note of another hop and latency: a profile or a voice may bring them."""
@@ -235,14 +263,18 @@ class Line:
             self.intake.change_hop(self._hop)
             self.metrics.change_hop(self._hop / self._rate)
 
-    def _tune(self, seconds: float, now: float) -> None:
-        """Change the profile before the next hop, if the machine got busy or calm."""
-        if self._tuner is None:
+    def _ease(self) -> None:
+        """Change the profile before the next hop, if the device gives something up or back."""
+        step, converter = self.place.step, self._converter
+        if step is self._step_now and converter.profiles is self._profiles:
             return
-        converter = self._converter
-        profile = self._tuner.observe(converter.profile, converter.profiles, seconds, now)
-        if profile is not None:
-            self._change(lambda: converter.change_profile(profile))
+        self._step_now, self._profiles = step, converter.profiles
+
+        def work() -> None:
+            given = converter.profiles[self._given]
+            converter.change_profile(eased(given, converter.profiles, step))
+
+        self._change(work)
 
     def _hop_failed(self, error: Exception, now: float) -> None:
         self._failures += 1

@@ -70,10 +70,13 @@ class StreamMetrics:
         self.waits.observe(queue_s)
         self.deadline_misses += missed
 
-    def stats(self, profile: str, latency_samples: int, dropped_frames: int) -> Stats:
+    def stats(
+        self, profile: str, latency_samples: int, dropped_frames: int, eased: str = ""
+    ) -> Stats:
         """The figures as sent; zeros while nothing was converted.
 
         dropped_frames  converted, but not taken by the client in time
+        eased           what the device gives up, see `server.ladder`
         """
         compute = np.array(self._compute or [0.0])
         p50, p95, p99 = (round(float(v) * 1e3, 3) for v in np.percentile(compute, (50, 95, 99)))
@@ -85,6 +88,7 @@ class StreamMetrics:
             underruns=self.underruns + dropped_frames,
             latency_samples=latency_samples,
             rtf=round(float(compute.mean()) / self._hop_s, 4),
+            eased=eased,
         )
 
 

@@ -180,6 +180,7 @@ class Stats(Message):
     underruns: int
     latency_samples: int
     rtf: float
+    eased: str = ""
 
 
 class Pong(Message):

@@ -24,16 +24,13 @@ PARTING_S = 1.0  # for a client to take its last messages, and again to close
 class Session:
     """Carries one `Call` over one WebSocket. `run` returns when both are over.
 
-    workers  threads that convert
-    loader   the thread that loads voices and opens streams
+    loader   the thread that loads voices and opens streams; hops are converted where the stream
+             has its place
     """
 
-    def __init__(
-        self, socket: web.WebSocketResponse, call: Call, workers: Executor, loader: Executor
-    ) -> None:
+    def __init__(self, socket: web.WebSocketResponse, call: Call, loader: Executor) -> None:
         self._socket = socket
         self._call = call
-        self._workers = workers
         self._loader = loader
         self._clock = asyncio.get_running_loop().time
         self._events = {name: asyncio.Event() for name in ("read", "hop", "load", "send")}
@@ -75,10 +72,13 @@ class Session:
             while self._call.full:
                 await self._change("read")
             message = await self._socket.receive()
-            if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+            if message.type is WSMsgType.PING:
+                await self._socket.pong(message.data)
+            elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                self._call.receive(message.data, self._clock())
+                self._changed()
+            elif message.type is not WSMsgType.PONG:
                 return
-            self._call.receive(message.data, self._clock())
-            self._changed()
             turn += 1
             if turn % TURN == 0:
                 await asyncio.sleep(BREATH_S)
@@ -87,7 +87,7 @@ class Session:
         while True:
             await self._change("hop")
             while (job := self._call.next_hop(self._clock())) is not None:
-                outcome = await self._attempt(job, self._workers)
+                outcome = await asyncio.wrap_future(self._call.submit(job))
                 self._call.settle_hop(job, outcome, self._clock())
                 self._changed()
 
@@ -95,7 +95,7 @@ class Session:
         while True:
             await self._change("load")
             while (job := self._call.next_load()) is not None:
-                outcome = await self._attempt(job, self._loader)
+                outcome = await self._attempt(job)
                 self._call.settle_load(job, outcome, self._clock())
                 self._changed()
 
@@ -121,8 +121,8 @@ class Session:
             self._changed()
         await asyncio.sleep(PARTING_S)
 
-    async def _attempt(self, job: Job, executor: Executor) -> Outcome:
-        return await asyncio.get_running_loop().run_in_executor(executor, attempt, job.work)
+    async def _attempt(self, job: Job) -> Outcome:
+        return await asyncio.get_running_loop().run_in_executor(self._loader, attempt, job.work)
 
     async def _tell_of_failures(self, done: set[asyncio.Task[None]]) -> None:
         """A task that failed is a fault of ours, unless the client is just gone."""

@@ -1,6 +1,7 @@
 """Where streams get their conversions: the store's voices, loaded once, on this machine."""
 
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from stream.errors import ConfigError, TimbralError
 from stream.models.onnx import DEVICES, Device
 from stream.models.store import Store
 from stream.models.voice import Voice
-from stream.tune import Choice, Tuner, choose
+from stream.tune import Choice, choose
 
 WARM_HOPS = 3
 
@@ -29,46 +30,46 @@ class Studio:
 
     def __init__(self, config: ServerConfig) -> None:
         self._store = Store(config.home)
-        self._device: Device = _device(config.device)
+        self._devices = [_device(name) for name in config.device.split(",")]
         self._default = config.voice
-        self._choices: dict[str, Choice] = {}
+        self._choices: dict[tuple[str, str], Choice] = {}  # by voice and device
         self._choosing = threading.Lock()
         self._import_s = config.limits.import_s
         self._closing = threading.Event()
 
     def warm(self) -> Warm:
         """Load the default voice and convert with it, so that the first client need not wait."""
-        provider = self.open(Start(voice=self._default, profile="low")).provider
-        voice, rate = self.load(self._default), max(RATES)
+        start = Start(voice=self._default, profile="low")
+        providers = {device: self.open(start, device).provider for device in self._devices}
+        voice, rate = self.load(self._default, self._devices[0]), max(RATES)
         latencies = {
             name: 1000.0 * Conversion(voice, rate, profile=profile).latency / rate
             for name, profile in voice.profiles.items()
         }
-        return Warm(provider, latencies)
+        return Warm(providers, latencies)
 
     def measure(self) -> None:
         """Choose the profile that `auto` is for the default voice."""
-        self._choice("auto", self.load(self._default))
+        for device in self._devices:
+            self._choice("auto", self.load(self._default, device), device)
 
-    def open(self, start: Start) -> Opened:
+    def open(self, start: Start, device: str) -> Opened:
         """A conversion that has run before, so that its first hop is no slower than others."""
-        voice = self.load(start.voice)
-        choice = self._choice(start.profile, voice)
+        voice = self.load(start.voice, device)
+        choice = self._choice(start.profile, voice, device)
         conversion = Conversion(
             voice,
             start.sample_rate,
             profile=choice.profile,
             controls=Controls(**start.controls.model_dump(exclude_none=True)),
         )
-        noise = np.random.default_rng(0).uniform(-0.1, 0.1, WARM_HOPS * conversion.hop)
-        conversion.step(noise.astype(np.float32))
+        hop_seconds = min(_timed(conversion) for _ in range(WARM_HOPS))
         conversion.reset()
-        tuner = Tuner() if start.profile == "auto" else None
-        return Opened(conversion, voice.provider, choice.profile.name, choice.why, tuner)
+        return Opened(conversion, voice.provider, choice.profile.name, choice.why, hop_seconds)
 
-    def load(self, voice: str) -> Voice:
-        """The voice of that name, shared by all streams."""
-        return self._store.load(voice, self._device)
+    def load(self, voice: str, device: str) -> Voice:
+        """The voice of that name, shared by all streams on the device."""
+        return self._store.load(voice, _device(device))
 
     def cards(self) -> list[dict[str, Any]]:
         """What every usable voice says of itself, and of the others why not."""
@@ -86,7 +87,8 @@ class Studio:
     def remove(self, name: str) -> None:
         """Delete a voice; streams that speak with it go on."""
         self._store.remove(name)
-        self._choices.pop(name, None)
+        for device in self._devices:
+            self._choices.pop((name, device), None)
 
     def close(self) -> None:
         """Give up what `add` is doing."""
@@ -98,13 +100,22 @@ class Studio:
         except TimbralError as error:
             return {"name": name, "error": str(error)}
 
-    def _choice(self, name: ProfileName, voice: Voice) -> Choice:
+    def _choice(self, name: ProfileName, voice: Voice, device: str) -> Choice:
         if name != "auto":
             return Choice(voice.profiles[name], why="")
+        key = voice.card.name, device
         with self._choosing:
-            if voice.card.name not in self._choices:
-                self._choices[voice.card.name] = choose(voice)
-            return self._choices[voice.card.name]
+            if key not in self._choices:
+                self._choices[key] = choose(voice)
+            return self._choices[key]
+
+
+def _timed(conversion: Conversion) -> float:
+    """Seconds that a hop of sound takes."""
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, conversion.hop).astype(np.float32)
+    begun = time.thread_time()
+    conversion.step(noise)
+    return time.thread_time() - begun
 
 
 def import_files(

@@ -189,7 +189,13 @@ class Background:
 
     def __init__(self, voices: FakeVoices | None, **settings: Any) -> None:
         self._voices = voices or FakeVoices(lambda: FakeConversion(hop=HOP, lag=0))
-        self._settings: dict[str, Any] = {"port": 0, "voice": "ada", "max_streams": 8, **settings}
+        self._settings: dict[str, Any] = {
+            "port": 0,
+            "voice": "ada",
+            "max_streams": 8,
+            "easing": False,
+        }
+        self._settings |= settings
         self._end: Callable[[], object] = lambda: None
         self.url = ""
         self.start()

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,9 @@ from server.app import Warm
 from server.auth import Gate
 from server.call import Call
 from server.config import Limits, ServerConfig
-from server.line import Opened, Tuner
+from server.failures import TRY_LATER, Refused
+from server.ladder import STEPS
+from server.line import Job, Opened, Outcome
 from server.pcm import decode
 from server.protocol import (
     AudioFrame,
@@ -28,9 +30,20 @@ from server.session import attempt
 from stream.audio import Audio
 from stream.controls import Controls
 from stream.errors import ConfigError, HostileFile, VoiceNotFound
+from stream.profiles import Profile, ProfileName
 
 RATE = 8_000
 START = Start(voice="ada", sample_rate=RATE, encoding="f32le")
+
+
+HOPS: dict[ProfileName, int] = {"low": 1, "balanced": 2, "quality": 4}
+
+
+@dataclass(frozen=True)
+class Hopping(Profile):
+    """A profile that knows its samples."""
+
+    hop: int = 0
 
 
 class FakeConversion:
@@ -48,8 +61,8 @@ class FakeConversion:
         self.controls = Controls()
         self.bypass = False
         self.voice: Any = None
-        self.profile: Any = SimpleNamespace(name="low", hop=hop)
-        self.profiles: Any = {}
+        self.profiles = {name: Hopping(name, n, hop=n * hop) for name, n in HOPS.items()}
+        self.profile = self.profiles["low"]
         self.blocks: list[int] = []
         self.resets = 0
         self._lag = lag
@@ -82,7 +95,7 @@ class FakeConversion:
             raise ConfigError("Voice 'slow' has another latency. Start a new stream to use it.")
         self.voice = voice
 
-    def change_profile(self, profile: Any) -> None:
+    def change_profile(self, profile: Hopping) -> None:
         self.latency += profile.hop - self.hop
         self.hop = profile.hop
         self.profile = profile
@@ -94,26 +107,27 @@ class FakeVoices:
     NAMES = ("ada", "ben", "slow")
 
     def __init__(
-        self, make: Callable[[], FakeConversion] = FakeConversion, tuner: Tuner | None = None
+        self, make: Callable[[], FakeConversion] = FakeConversion, hop_seconds: float = 0.0
     ) -> None:
         self.make = make
-        self.tuner = tuner
+        self.hop_seconds = hop_seconds
         self.opened: list[FakeConversion] = []
         self.added: list[tuple[str | None, list[tuple[str, bytes]]]] = []
         self.removed: list[str] = []
 
-    def open(self, start: Start) -> Opened:
-        self.load(start.voice)
+    def open(self, start: Start, device: str) -> Opened:
+        self.load(start.voice, device)
         self.opened.append(self.make())
-        return Opened(self.opened[-1], "FakeProvider", "low", "", self.tuner)
+        return Opened(self.opened[-1], "FakeProvider", "low", "", self.hop_seconds)
 
-    def load(self, voice: str) -> str:
+    def load(self, voice: str, device: str = "cpu") -> str:
+        del device
         if voice not in self.NAMES:
             raise VoiceNotFound(voice, self.NAMES)
         return voice
 
     def warm(self) -> Warm:
-        return Warm("FakeProvider", {"low": 30.0})
+        return Warm({"cpu": "FakeProvider"}, {"low": 30.0})
 
     def measure(self) -> None:
         pass
@@ -142,6 +156,26 @@ class FakeVoices:
         pass
 
 
+class FakeRoom:
+    """A device that does everything at once, and lets in while `room` is left."""
+
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.step = STEPS[0]
+        self.refuses = False
+
+    def let_in(self, seconds: float, hop_s: float) -> None:
+        del seconds, hop_s
+        if self.refuses:
+            raise Refused("overloaded", "This machine is busy.", close=TRY_LATER)
+
+    def submit(self, job: Job) -> "Future[Outcome]":
+        future: Future[Outcome] = Future()
+        future.set_result(attempt(job.work))
+        return future
+
+
 @dataclass
 class Talk:
     """A `Call`, driven: every job is run at once, and takes `compute` seconds of `now`."""
@@ -163,7 +197,8 @@ class Talk:
         def admit(start: Start) -> None:
             gate.check(start.token, "127.0.0.1", self.now)
 
-        self.call = Call("s1", self.voices, self.limits, self.now, admit=admit)
+        self.room = FakeRoom()
+        self.call = Call("s1", self.voices, self.room, self.limits, self.now, admit=admit)
 
     @property
     def conversion(self) -> FakeConversion:
@@ -191,7 +226,7 @@ class Talk:
         while (job := self.call.next_load()) is not None:
             self.call.settle_load(job, attempt(job.work), self.now)
         while (job := self.call.next_hop(self.now)) is not None:
-            outcome = attempt(job.work)
+            outcome = self.call.submit(job).result()
             self.now += self.compute
             self.call.settle_hop(job, outcome._replace(seconds=self.compute), self.now)
             self.take()

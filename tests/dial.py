@@ -34,7 +34,8 @@ async def serving(
     voices: FakeVoices | None = None, **settings: Any
 ) -> AsyncGenerator[Server, None]:
     """A server on a free port, ready."""
-    chosen: dict[str, Any] = {"port": 0, "voice": "ada", "max_streams": 8, **settings}
+    chosen: dict[str, Any] = {"port": 0, "voice": "ada", "max_streams": 8, "easing": False}
+    chosen |= settings
     server = Server(ServerConfig(**chosen), lambda: voices or FakeVoices())
     await server.start()
     try:

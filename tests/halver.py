@@ -40,8 +40,8 @@ class Halver(FakeConversion):
 class HalvingVoices(FakeVoices):
     """ada and ben; slow cannot be changed to while talking."""
 
-    def open(self, start: Start) -> Opened:
-        self.load(start.voice)
+    def open(self, start: Start, device: str) -> Opened:
+        self.load(start.voice, device)
         controls = Controls(**start.controls.model_dump(exclude_none=True))
         halver = Halver(start.sample_rate, start.voice, controls)
         return Opened(halver, "Numpy", "low", "")

@@ -50,7 +50,7 @@ NEVER_LATE = Limits(max_late_s=3600.0)  # a busy machine is no failure
 
 def started(**settings: Any) -> Server:
     """A server of the starter voice."""
-    config = ServerConfig(port=0, **settings)
+    config = ServerConfig(port=0, easing=False, **settings)
     return Server(config, lambda: Studio(config))
 
 
@@ -102,7 +102,7 @@ def expected(speech: Audio, start: Start) -> Audio:
     return np.concatenate([conversion.step(speech), conversion.flush()])
 
 
-def test_four_at_once_hear_what_the_engine_says_bit_for_bit() -> None:
+def test_four_at_once_hear_what_the_engine_says() -> None:
     """Each in its own words, controls and framing, faster than real time."""
     asked = [
         asking("low"),

@@ -259,9 +259,9 @@ def test_connections_that_say_nothing_are_bounded_and_end() -> None:
 
 def test_a_stream_in_a_slow_opening_does_not_hold_up_others() -> None:
     class Slow(FakeVoices):
-        def load(self, voice: str) -> str:
+        def load(self, voice: str, device: str = "cpu") -> str:
             time.sleep(1.0 if voice == "slow" else 0.0)
-            return super().load(voice)
+            return super().load(voice, device)
 
     async def main() -> None:
         async with (

@@ -1,7 +1,5 @@
 """Whole conversations without sockets: what is said, and when."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from calls import RATE, START, FakeConversion, FakeVoices, Talk
@@ -9,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.config import Limits
+from server.failures import TRY_LATER
+from server.ladder import STEPS
 from server.protocol import (
     AudioFrame,
     Bypass,
@@ -447,39 +447,44 @@ def test_controls_in_start_reach_the_backend() -> None:
     seen: list[object] = []
     voices = FakeVoices()
     opener = voices.open
-    voices.open = lambda start: (seen.append(start), opener(start))[1]
+    voices.open = lambda start, device: (seen.append(start), opener(start, device))[1]
     Talk(voices).tell(asked)
     assert seen == [asked]
 
 
-class Steps:
-    """A tuner that asks for twice as long hops once, after the third hop."""
-
-    class Longer:
-        name = "balanced"
-        hop = 320
-
-    def __init__(self) -> None:
-        self.seen = 0
-
-    def observe(self, profile: Any, profiles: Any, seconds: float, now: float) -> Any:
-        assert profile.name == ("low" if self.seen < 3 else "balanced")
-        assert seconds >= 0.0
-        self.seen += 1
-        return self.Longer if self.seen == 3 else None
-
-
 def test_a_busy_machine_gets_longer_hops_and_nothing_is_lost() -> None:
-    talk = Talk(FakeVoices(tuner=Steps()))
+    talk = Talk()
     talk.tell(START)
     said = np.linspace(-0.5, 0.5, 4_000, dtype=np.float32)
     for at in range(0, 4_000, 80):
+        if len(talk.conversion.blocks) == 2:
+            talk.room.step = STEPS[3]
         talk.say(said[at : at + 80])
     *_, stats, stopped = talk.tell(Stop())
     assert isinstance(stats, Stats)
-    assert (stats.profile, stats.latency_samples) == ("balanced", 400)
+    assert (stats.profile, stats.latency_samples, stats.eased) == ("balanced", 400, "longer hops")
+    assert talk.conversion.profile.light_f0
     assert stopped == Stopped(samples_in=4_000, samples_out=4_000)
     np.testing.assert_array_equal(talk.heard(), -said)
-    blocks = talk.voices.opened[0].blocks
+    blocks = talk.conversion.blocks
     assert blocks[:3] == [160, 160, 160]
     assert set(blocks[4:-1]) == {320}
+
+
+def test_what_was_given_up_comes_back() -> None:
+    talk = Talk()
+    talk.tell(START)
+    for step, expected in ((STEPS[3], "balanced"), (STEPS[1], "low"), (STEPS[0], "low")):
+        talk.room.step = step
+        talk.say(960)
+        assert talk.conversion.profile.name == expected
+        assert talk.conversion.profile.light_f0 == step.light_f0
+
+
+def test_a_stream_that_there_is_no_room_for_is_refused_and_may_try_later() -> None:
+    talk = Talk()
+    talk.room.refuses = True
+    (told,) = talk.tell(START)
+    assert isinstance(told, Failure)
+    assert (told.code, told.fatal, talk.call.close) == ("overloaded", True, TRY_LATER)
+    assert talk.call.line is None

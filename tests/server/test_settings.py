@@ -56,7 +56,7 @@ def shown(kind: Any) -> str:
         return " or ".join(f"`{choice}`" for choice in choices)
     if get_origin(kind) is tuple:
         return "list of text"
-    return {str: "text", int: "integer", float: "number", Path: "path"}[kind]
+    return {str: "text", bool: "yes or no", int: "integer", float: "number", Path: "path"}[kind]
 
 
 def rows(kind: type[ServerConfig] | type[Limits], prefix: str = "") -> list[list[str]]:
@@ -67,7 +67,7 @@ def rows(kind: type[ServerConfig] | type[Limits], prefix: str = "") -> list[list
         assert get_origin(hints[each.name]) is Annotated
         real, text, *default = get_args(hints[each.name])
         value = getattr(defaults, each.name)
-        plain = "" if value in (None, ()) else f"`{value}`"
+        plain = "" if value in (None, ()) else f"`{str(value).lower()}`"
         flag = f"`{FLAGS[each.name].opts[0]}`" if not prefix and each.name in FLAGS else ""
         name = f"{prefix}{each.name}"
         told.append(

@@ -1,0 +1,215 @@
+"""The threads that convert, for each device, and who is let in there."""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from server.failures import TRY_LATER, Refused
+from server.figures import Figures
+from server.ladder import Ladder, Step
+from server.line import Job, Outcome, Turn
+from server.scheduler import Scheduler, Task
+from stream.models.chorus import together
+
+ROOM = 0.8  # part of its time that a device may be promised to streams
+SETTLE_S = 2.0  # after which a new stream shows in what is measured
+RETRY_S = 5  # what a client that is refused is told to wait
+LIGHTER = 0.75  # of the computing is left when pitch is found the light way (starter: .7)
+GENTLE_LEVEL = 2  # steps of the ladder up to which a newcomer may push the others
+LOOK_S = 0.25
+ON_GPU = frozenset({"CUDAExecutionProvider", "DmlExecutionProvider", "CoreMLExecutionProvider"})
+SIZES = (1, 2, 4, 8, 16, 32)  # of batches on a GPU
+
+
+@dataclass(frozen=True)
+class _Promise:
+    """A stream that was let in lately: the part of the device's time that it will take."""
+
+    until: float
+    share: float
+
+
+class Room:
+    """One device's worker threads, its `Scheduler` and its `Ladder`.
+
+    device   its name in the figures
+    workers  threads that convert at once: one for each core, or one for a GPU
+    easing   whether something may be given up under pressure
+    clock    seconds that only grow: the event loop's
+
+    Laws: what a hop returns does not depend on which others are converted with it; an error is its
+    own stream's only; `let_in` refuses a stream when what is measured, and what was promised to
+    those let in before, leave no room for it.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        workers: int,
+        figures: Figures,
+        *,
+        easing: bool = True,
+        most: int = 8,
+        sizes: tuple[int, ...] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.device = device
+        self._workers = workers
+        self._figures = figures
+        self._clock = clock
+        self._easing = easing
+        self._scheduler = Scheduler(workers, most, sizes)
+        self._ladder = Ladder()
+        self._futures: dict[int, Future[Outcome]] = {}
+        self._promises: list[_Promise] = []
+        self._looked = -math.inf
+        self._changed = threading.Condition()
+        self._open = True
+        self._threads = [
+            threading.Thread(target=self._convert, name=f"convert-{device}-{i}", daemon=True)
+            for i in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def step(self) -> Step:
+        """What is given up now; see `server.ladder`."""
+        return self._ladder.step
+
+    def submit(self, job: Job) -> "Future[Outcome]":
+        """Have a worker do `job`; every error becomes part of the outcome."""
+        now = self._clock()
+        turn = job.turn or Turn(None, now, now, 0.0)
+        task = Task(job.work, *turn)
+        future: Future[Outcome] = Future()
+        with self._changed:
+            self._futures[id(task)] = future
+            self._scheduler.put(task)
+            self._changed.notify()
+        return future
+
+    @property
+    def load(self) -> float:
+        """Part of the device's time that is taken or promised."""
+        with self._changed:
+            now = self._clock()
+            return self._scheduler.load(now) + self._promised(now)
+
+    def let_in(self, seconds: float, hop_s: float) -> None:
+        """Promise room to a stream whose hops of `hop_s` take `seconds` alone.
+
+        Raises `Refused` when there is none. While the others can still do with lighter pitch, that
+        is taken from them first.
+        """
+        share = seconds / hop_s / self._workers
+        with self._changed:
+            now = self._clock()
+            wanted = self._scheduler.load(now) + self._promised(now) + share
+            while self._easing and wanted > ROOM and self._ladder.level < GENTLE_LEVEL:
+                self._ladder.climb(now)
+                wanted *= LIGHTER if self._ladder.level == 1 else 1.0
+            if wanted > ROOM:
+                raise Refused(
+                    "overloaded",
+                    f"This machine is busy: {wanted:.0%} of {self.device} would be needed, "
+                    f"{ROOM:.0%} may be. Try again in {RETRY_S} s.",
+                    close=TRY_LATER,
+                )
+            self._promises.append(_Promise(now + SETTLE_S, share))
+
+    def close(self) -> None:
+        """End the threads; what waits is cancelled."""
+        with self._changed:
+            self._open = False
+            for future in self._futures.values():
+                future.cancel()
+            self._changed.notify_all()
+
+    def _promised(self, now: float) -> float:
+        self._promises = [promise for promise in self._promises if promise.until > now]
+        return sum(promise.share for promise in self._promises)
+
+    def _convert(self) -> None:
+        while (taken := self._next()) is not None:
+            batch, begun = taken
+            with self._changed:
+                futures = [self._futures.pop(id(task)) for task in batch]
+            # one that was cancelled while it waited is not done
+            going = [future.set_running_or_notify_cancel() for future in futures]
+            works = [task.work for task, goes in zip(batch, going, strict=True) if goes]
+            ended = iter(together(works))
+            now = self._clock()
+            with self._changed:
+                self._scheduler.done(batch, begun, now)
+                self._count(batch, now)
+                self._changed.notify()
+            for future, goes in zip(futures, going, strict=True):
+                if goes:
+                    end = next(ended)
+                    future.set_result(Outcome(end.value, end.error, now - begun))
+
+    def _next(self) -> tuple[list[Task], float] | None:
+        """The next batch and when it began; None when the room is closed."""
+        with self._changed:
+            while self._open:
+                now = self._clock()
+                batch = self._scheduler.take(now)
+                if batch:
+                    if len(self._scheduler):
+                        self._changed.notify()  # there is more than this worker takes
+                    return batch, now
+                pause = self._scheduler.wake(now) - now
+                self._changed.wait(None if math.isinf(pause) else max(0.0, pause))
+        return None
+
+    def _count(self, batch: Sequence[Task], now: float) -> None:
+        """Tell the ladder and the figures of a batch that was done."""
+        for task in batch:
+            if task.kind is not None:
+                self._ladder.hop(now > task.deadline, now)
+        if now - self._looked >= LOOK_S:
+            self._looked = now
+            load = self._scheduler.load(now)
+            if self._easing:
+                self._ladder.look(load, now)
+            self._figures.ladder.set(self._ladder.level, device=self.device)
+            self._figures.queue.set(len(self._scheduler), device=self.device)
+            self._figures.load.set(load, device=self.device)
+
+
+class Rooms:
+    """The devices of this machine. Streams are independent, so each goes to one of them."""
+
+    def __init__(self, rooms: Sequence[Room]) -> None:
+        self._rooms = list(rooms)
+
+    def least(self) -> Room:
+        """The one with the most time left."""
+        return min(self._rooms, key=lambda room: room.load)
+
+    def close(self) -> None:
+        """End all threads."""
+        for room in self._rooms:
+            room.close()
+
+
+def furnish(
+    providers: Mapping[str, str], workers: int, figures: Figures, *, easing: bool = True
+) -> Rooms:
+    """A room for each device, by what really runs its models.
+
+    The cores of the processor convert at the same time; a GPU does one thing after another, in
+    large batches of a few fixed sizes.
+    """
+    return Rooms(
+        [
+            Room(device, 1, figures, easing=easing, most=max(SIZES), sizes=SIZES)
+            if provider in ON_GPU
+            else Room(device, workers, figures, easing=easing)
+            for device, provider in providers.items()
+        ]
+    )

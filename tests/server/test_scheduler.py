@@ -1,0 +1,198 @@
+"""The scheduler's laws, in simulations: no thread and no clock but the simulation's own."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from heapq import heappop, heappush
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.scheduler import PATIENCE, Costs, Scheduler, Task
+
+
+def task(deadline: float, arrived: float = 0.0, kind: object = "low", hop_s: float = 0.02) -> Task:
+    return Task(lambda: None, str(kind) if kind else None, arrived, deadline, hop_s)
+
+
+def knowing(seconds: float, **settings_: object) -> Scheduler:
+    """A scheduler that knows what a hop takes."""
+    costs = Costs()
+    costs.learn("low", seconds)
+    return Scheduler(costs=costs, **settings_)  # pyright: ignore[reportArgumentType]
+
+
+def busy(scheduler: Scheduler, now: float, workers: int = 1) -> None:
+    """Make it remember two busy seconds."""
+    for i in range(workers):
+        scheduler.put(task(0.0, kind=None))
+        batch = scheduler.take(now - 2.0 + 1e-9 * i)
+        scheduler.done(batch, now - 2.0 + 1e-9 * i, now)
+
+
+@settings(max_examples=50, deadline=None)
+@given(deadlines=st.lists(st.floats(0.1, 10.0), min_size=1, max_size=30), most=st.integers(1, 9))
+def test_the_earliest_deadlines_go_first(deadlines: list[float], most: int) -> None:
+    scheduler = knowing(0.0, most=most)
+    for deadline in deadlines:
+        scheduler.put(task(deadline))
+    gone: list[float] = []
+    while len(scheduler):
+        batch = scheduler.take(0.0)
+        assert 1 <= len(batch) <= most
+        gone += [one.deadline for one in batch]
+        scheduler.done(batch, 0.0, 0.0)
+    assert gone == sorted(deadlines)
+
+
+def test_a_batch_ends_before_the_first_deadline_in_it() -> None:
+    scheduler = knowing(0.004, most=8)
+    for i in range(8):
+        scheduler.put(task(0.021 + 0.001 * i))
+    assert len(scheduler.take(0.0)) == 4  # 1.25 * 4 * 4 ms is as far as 21 ms reach
+
+
+def test_one_that_is_late_already_still_goes_and_takes_nobody_along() -> None:
+    scheduler = knowing(0.004)
+    scheduler.put(task(-1.0))
+    scheduler.put(task(5.0))
+    assert [one.deadline for one in scheduler.take(0.0)] == [-1.0]
+
+
+def test_a_calm_device_starts_at_once_and_a_busy_one_waits_for_company() -> None:
+    calm, pressed = knowing(0.001), knowing(0.001)
+    busy(pressed, 0.0)
+    for scheduler in (calm, pressed):
+        scheduler.put(task(0.02))
+    assert len(calm.take(0.0)) == 1
+    assert pressed.take(0.0) == []
+    assert pressed.wake(0.0) == pytest.approx(PATIENCE * 0.02)
+    pressed.put(task(0.021))
+    assert len(pressed.take(PATIENCE * 0.02)) == 2
+
+
+def test_a_deadline_that_needs_it_ends_the_waiting() -> None:
+    scheduler = knowing(0.004)
+    busy(scheduler, 0.0)
+    scheduler.put(task(0.007))
+    assert scheduler.wake(0.0) == pytest.approx(0.007 - 1.25 * 0.004)
+    assert len(scheduler.take(0.0021)) == 1
+
+
+def test_a_full_batch_does_not_wait() -> None:
+    scheduler = knowing(0.0001, most=3)
+    busy(scheduler, 0.0)
+    for _ in range(3):
+        scheduler.put(task(0.02))
+    assert len(scheduler.take(0.0)) == 3
+
+
+def test_what_waits_is_shared_among_idle_workers() -> None:
+    scheduler = knowing(0.001, workers=2)
+    for _ in range(6):
+        scheduler.put(task(0.02))
+    assert (len(scheduler.take(0.0)), len(scheduler.take(0.0)), len(scheduler.take(0.0))) == (
+        *(3, 3),
+        0,
+    )
+
+
+def test_batches_have_the_sizes_that_the_device_has_graphs_for() -> None:
+    scheduler = knowing(0.0, sizes=(1, 2, 4, 8))
+    for _ in range(7):
+        scheduler.put(task(1.0))
+    assert len(scheduler.take(0.0)) == 4
+
+
+def test_work_without_a_turn_goes_alone_and_before_hops() -> None:
+    scheduler = knowing(0.001)
+    scheduler.put(task(0.5, arrived=0.4))
+    scheduler.put(task(0.45, arrived=0.45, kind=None))
+    scheduler.put(task(0.6, arrived=0.4))
+    assert [one.kind for one in scheduler.take(0.45)] == [None]
+
+
+def test_an_impossible_size_is_a_programmers_error() -> None:
+    for wrong in ({"workers": 0}, {"most": 0}, {"sizes": (0,)}):
+        with pytest.raises(ValueError, match="1 or more"):
+            Scheduler(**wrong)  # pyright: ignore[reportArgumentType]
+
+
+class Simulation:
+    """Streams that send a hop every `hop_s`, and workers that take `cost(batch)` seconds."""
+
+    def __init__(
+        self, scheduler: Scheduler, hops: list[float], cost: Callable[[list[Task]], float]
+    ) -> None:
+        self.scheduler, self.hops, self.cost = scheduler, hops, cost
+        self.lateness: dict[int, list[float]] = defaultdict(list)
+        self.sizes: list[int] = []
+
+    def run(self, seconds: float) -> None:
+        events: list[tuple[float, int, str, object]] = []
+        for i, hop_s in enumerate(self.hops):
+            phase = hop_s * (i * 0.37 % 1.0)
+            for k in range(int((seconds - phase) / hop_s)):
+                heappush(events, (phase + k * hop_s, len(events), "hop", i))
+        count = len(events)
+        owners: dict[int, int] = {}
+        while events:
+            now, _, what, held = heappop(events)
+            if what == "hop":
+                hop_s = self.hops[held]  # pyright: ignore[reportArgumentType, reportCallIssue]
+                new = Task(lambda: None, hop_s, now, now + hop_s, hop_s)
+                owners[id(new)] = held  # pyright: ignore[reportArgumentType]
+                self.scheduler.put(new)
+            elif what == "done":
+                batch, begun = held  # pyright: ignore[reportGeneralTypeIssues]
+                self.scheduler.done(batch, begun, now)
+                for one in batch:
+                    self.lateness[owners.pop(id(one))].append(now - one.deadline)
+            while batch := self.scheduler.take(now):
+                self.sizes.append(len(batch))
+                count += 1
+                heappush(events, (now + self.cost(batch), count, "done", (batch, now)))
+            wake = self.scheduler.wake(now)
+            if not math.isinf(wake):
+                count += 1
+                heappush(events, (max(wake, now + 1e-6), count, "wake", None))
+
+
+def share_of(batch: list[Task]) -> float:
+    """What a batch takes: the first 5 ms, each further one 2 ms; long hops more."""
+    return 0.003 + sum(0.002 * (one.hop_s / 0.02) ** 0.5 for one in batch)
+
+
+@pytest.mark.parametrize("streams", [1, 4, 8, 12])
+def test_streams_that_fit_are_never_late(streams: int) -> None:
+    simulation = Simulation(Scheduler(workers=2), [0.02] * streams, share_of)
+    simulation.run(20.0)
+    assert len(simulation.lateness) == streams
+    late = [value for values in simulation.lateness.values() for value in values[50:]]
+    assert np.mean(np.array(late) > 0.0) < 0.001
+
+
+def test_streams_that_fit_only_together_are_served_together() -> None:
+    """One by one 12 streams would take 1.5 of two workers' time."""
+    assert 12 * share_of([task(0.0, hop_s=0.02)]) / 0.02 / 2 == pytest.approx(1.5)
+    simulation = Simulation(Scheduler(workers=2), [0.02] * 12, share_of)
+    simulation.run(10.0)
+    assert np.mean(simulation.sizes[100:]) > 2.0
+
+
+def test_no_stream_starves_another_even_when_too_much_is_asked() -> None:
+    """Twice what the workers can do: everybody falls behind, and everybody alike."""
+    simulation = Simulation(Scheduler(workers=1, most=4), [0.02] * 14, share_of)
+    simulation.run(3.0)
+    served = [len(values) for values in simulation.lateness.values()]
+    assert min(served) >= max(served) - 2
+
+
+def test_short_hops_are_in_time_beside_long_ones() -> None:
+    simulation = Simulation(Scheduler(workers=2), [0.02] * 4 + [0.2] * 6, share_of)
+    simulation.run(20.0)
+    for stream in range(4):
+        late = np.array(simulation.lateness[stream][50:]) > 0.0
+        assert np.mean(late) < 0.01
