@@ -53,6 +53,8 @@ def check(words: list[str]) -> None:
     while words and hasattr(command, "commands"):
         if words[0] == "--help":
             return
+        if words[0] not in command.commands and hasattr(command, "default"):
+            words.insert(0, command.default)
         assert words[0] in command.commands, f"no verb {words[0]}"
         command = command.commands[words.pop(0)]
     options = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}

@@ -53,7 +53,7 @@ Classic = Annotated[
 def voice(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[DATA]...", help="Audio files and folders; NAME=PATH: a speaker."),
+        typer.Argument(metavar="DATA...", help="Audio files and folders; NAME=PATH: a speaker."),
     ] = None,
     name: Annotated[str, typer.Option(help="What the voice is to be called.")] = "",
     family: Annotated[
@@ -266,11 +266,11 @@ def _finish(run: Any, name: str, replace: bool, classic: Path | None) -> None:
     from offline.train.result import finish
     from stream.models.store import Store
 
-    plan = run.plan
+    store, plan = Store(), run.plan
     with progress("Making the voice") as show:
         card = finish(
             run,
-            store=Store(),
+            store=store,
             name=name,
             consent=plan.consent,
             licence=plan.licence,
@@ -280,7 +280,8 @@ def _finish(run: Any, name: str, replace: bool, classic: Path | None) -> None:
     if classic is not None:
         from offline.train.classic import export_classic
 
-        for path in export_classic(run, classic):
-            typer.echo(f"Written: {path}")
+        with progress("Writing the voice for other programs") as show:
+            written = export_classic(run, classic, name=name, home=store.home, progress=show)
+        typer.echo(f"Written: {written.pth} and {written.index}")
     typer.echo(f"Voice '{card.name}' is there: timbral convert IN OUT --voice {card.name}")
     typer.echo(f"Report: {run.folder / 'report.html'}")
