@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from server.conceal import HEARD_S, continuation
 from server.config import Limits
-from server.pcm import add_flags, encode, fade_in, fade_out
+from server.pcm import add_flags, encode, fade_in
 from server.protocol import Encoding, Flag, Message
 from stream.audio import Audio
 
-_FADE_S = 0.005  # at the edges of silence that stands for lost audio
+_FADE_S = 0.005  # in which converted audio comes back after a loss
 
 
 class _Item(NamedTuple):
@@ -103,14 +104,18 @@ class Outlet:
     """Puts what the conversion returns at the positions it belongs to.
 
     Told of every sample that was fed to the conversion or dropped before it, in order, it sends
-    exactly one sample for each, in order: what the conversion returned, or silence marked as
-    `CONCEALED`.
+    exactly one sample for each, in order: what the conversion returned, or, marked as `CONCEALED`,
+    a short echo of that and then silence. Law: never anything that was not converted.
     """
 
     def __init__(self, rate: int, encoding: Encoding, outbox: Outbox) -> None:
         self._encoding: Encoding = encoding
         self._outbox = outbox
+        self._rate = rate
         self._fade = round(_FADE_S * rate)
+        self._kept = round(HEARD_S * rate)
+        self._said = np.zeros(0, np.float32)  # the newest converted audio that was sent
+        self._echo = np.zeros(0, np.float32)  # what is left of its continuation
         self._spans: deque[_Span] = deque()
         self._position = 0
         self._seq = 0
@@ -123,6 +128,7 @@ class Outlet:
         """The next sample told of is the one at `position`; nothing may be pending."""
         self._position = position
         self._gap = Flag.GAP if gap else Flag(0)
+        self._said = self._echo = np.zeros(0, np.float32)
 
     def fed(self, count: int) -> None:
         """`count` samples went into the conversion."""
@@ -158,13 +164,18 @@ class Outlet:
         if self._after_loss:
             audio = fade_in(audio, self._fade)
             self._after_loss = False
-        if self._spans and self._spans[0].lost:
-            audio = fade_out(audio, self._fade)
         self._send(audio, Flag(0))
+        newest = np.concatenate([self._said, audio[-self._kept :]])
+        self._said = newest[max(0, len(newest) - self._kept) :]
 
     def _send_losses(self) -> None:
         while self._spans and self._spans[0].lost:
-            self._send(np.zeros(self._spans.popleft().samples, np.float32), Flag.CONCEALED)
+            count = self._spans.popleft().samples
+            if not self._after_loss:
+                self._echo = continuation(self._said, self._rate)
+                self._said = self._said[:0]
+            echo, self._echo = self._echo[:count], self._echo[count:]
+            self._send(np.pad(echo, (0, count - len(echo))), Flag.CONCEALED)
             self._after_loss = True
 
     def _send(self, audio: Audio, flags: Flag) -> None:

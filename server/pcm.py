@@ -49,8 +49,3 @@ def fade_in(samples: Audio, length: int) -> Audio:
     n = min(length, len(out))
     out[:n] *= np.sin(np.linspace(0.0, np.pi / 2, n, dtype=np.float32)) ** 2
     return out
-
-
-def fade_out(samples: Audio, length: int) -> Audio:
-    """[n] -> [n], the last `length` samples (at most n) falling along sin^2."""
-    return fade_in(samples[::-1], length)[::-1]

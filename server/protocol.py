@@ -220,7 +220,7 @@ server_message: TypeAdapter[ServerMessage] = TypeAdapter(
 class Flag(IntFlag):
     """What a frame's `flags` may say."""
 
-    CONCEALED = 1  # silence in place of audio that was too late or could not be converted
+    CONCEALED = 1  # an echo, then silence, for audio that was too late or not converted
     SILENCE = 2  # every sample is zero
     GAP = 4  # first frame after a jump of `position`
 

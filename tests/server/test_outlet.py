@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.conceal import continuation
 from server.config import Limits
 from server.metrics import StreamMetrics
 from server.outlet import Outbox, Outlet
-from server.pcm import decode, encode, fade_in, fade_out, sound
+from server.pcm import decode, encode, fade_in, sound
 from server.protocol import AudioFrame, Encoding, Flag, Pong
 from stream.audio import Audio
 
@@ -52,8 +53,11 @@ def test_every_sample_told_of_is_sent_once_in_order(
     heard = np.concatenate([decode(f.pcm, "f32le") for f in frames] or [inside[:0]])
     assert len(heard) == len(where) == outlet.samples
     silent = np.array(where) == 0
-    assert not heard[silent].any()
-    assert (heard <= np.array(where)).all()
+    assert (heard[~silent] <= np.array(where)[~silent]).all()
+    since = 0  # the echo of what was said is over after 30 ms
+    for at, lost in enumerate(silent):
+        since = since + 1 if lost else 0
+        assert not heard[at] if since > 240 else abs(heard[at]) <= len(where)
     position = 1000
     for seq, frame in enumerate(frames):
         assert (frame.seq, frame.position) == (seq, position)
@@ -70,7 +74,10 @@ def test_what_the_conversion_never_returned_is_concealed() -> None:
     outlet.give_up()
     first, second = sent(outbox)
     assert (first.samples("f32le"), first.flags) == (60, Flag.GAP)
-    assert (second.samples("f32le"), second.flags) == (40, Flag.CONCEALED | Flag.SILENCE)
+    assert (second.samples("f32le"), second.flags) == (40, Flag.CONCEALED)
+    echo = decode(second.pcm, "f32le")
+    assert echo[0] == 1.0
+    assert (np.diff(echo) < 0.0).all()
 
 
 def test_the_outbox_keeps_the_newest_audio_and_every_message() -> None:
@@ -130,10 +137,9 @@ def test_sound_is_numbers_within_reason(samples: list[float], good: bool) -> Non
 
 
 @pytest.mark.parametrize("n", [0, 1, 39, 40, 41, 100])
-def test_fades_run_from_silence_to_the_sound(n: int) -> None:
+def test_a_fade_runs_from_silence_to_the_sound(n: int) -> None:
     ones: Audio = np.ones(n, np.float32)
-    rising, falling = fade_in(ones, 40), fade_out(ones, 40)
-    np.testing.assert_array_equal(rising, falling[::-1])
+    rising = fade_in(ones, 40)
     assert (np.diff(rising) >= 0).all()
     assert n == 0 or rising[0] == 0
     assert (rising[40:] == 1).all()
@@ -156,3 +162,24 @@ def test_percentiles_look_back_ten_seconds() -> None:
 def test_figures_before_the_first_hop_are_zero() -> None:
     stats = StreamMetrics(0.02).stats("low", 480, 0)
     assert (stats.compute_ms.p99, stats.queue_ms, stats.rtf, stats.underruns) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("hz", [90.0, 160.0, 330.0])
+def test_an_echo_goes_on_with_the_voice_and_ends_in_silence(hz: float) -> None:
+    """No click: the steps from sample to sample are never larger than the voice's own."""
+    t = np.arange(6_000) / 48_000
+    parts = [np.sin(2 * np.pi * k * hz * t + k) / k for k in range(1, 9)]
+    voice = np.sum(parts, axis=0).astype(np.float32)
+    echo = continuation(voice[:3_000], 48_000)
+    assert len(echo) == 1_440
+    both = np.concatenate([voice[:3_000], echo])
+    assert np.abs(np.diff(both)).max() < 1.1 * np.abs(np.diff(voice)).max()
+    assert abs(echo[-1]) < 1e-6
+    going_on = voice[3_000:3_240]  # 5 ms
+    alike = np.dot(echo[:240], going_on) / np.linalg.norm(echo[:240]) / np.linalg.norm(going_on)
+    assert alike > 0.9
+
+
+def test_after_silence_the_echo_is_silent() -> None:
+    for heard in (np.zeros(0, np.float32), np.zeros(5_000, np.float32)):
+        assert not continuation(heard, 48_000).any()
