@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from server.auth import WRONG, Gate
 from server.call import Call
-from server.failures import POLICY, Refused
+from server.failures import POLICY, TRY_LATER, Refused
 from server.figures import Figures, Live
 from server.logs import Audit
 from server.places import Pass, Places
@@ -27,6 +27,7 @@ class Visit:
         self.holder: Pass | None = None
         self.call: Call | None = None
         self.since = 0.0
+        self.counted = False  # among the streams that were taken
 
     def admit(self, start: Start) -> None:
         """Give it a place. Raises `Refused` for a wrong token or voice, or when there is none."""
@@ -89,7 +90,6 @@ class Reception:
             self._audit.say("stream refused", address=visit.address, why=str(error))
             raise
         visit.holder, visit.since = holder, now
-        self._figures.admitted.add()
         self._audit.say(
             "stream began",
             session=visit.session,
@@ -105,7 +105,10 @@ class Reception:
         self._places.leave(visit.session, now)
         live, holder, visit.holder = visit.live, visit.holder, None
         if live is not None:
+            self._count(visit)
             self._figures.keep(live)
+        elif holder is not None and code == TRY_LATER:  # the device had no room
+            self._figures.refused.add(reason="overloaded")
         if holder is not None:
             self._figures.ended.add(code=str(code))
             self._audit.say(
@@ -151,4 +154,10 @@ class Reception:
         for visit in self._visits.values():
             live = visit.live
             if live is not None:
+                self._count(visit)
                 yield live
+
+    def _count(self, visit: Visit) -> None:
+        if not visit.counted:
+            visit.counted = True
+            self._figures.admitted.add()

@@ -23,9 +23,11 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus
 from server.app import Server
 from server.config import ServerConfig
 from server.door import Certificate
+from server.failures import Refused
 from server.figures import Figures
 from server.logs import AUDIT, FACTS
 from server.protocol import Failure, Ready, SetVoice, Stop, Stopped, server_message
+from server.room import Room
 from server.tokens import Token, digest, remove_token, write_tokens
 from stream.errors import ConfigError
 
@@ -93,6 +95,7 @@ def test_figures_tell_of_streams_while_they_are_open_and_after() -> None:
                 assert during["timbral_streams['ada']"] == 2
                 assert during["timbral_client_streams['(local)']"] == 2
                 assert during["timbral_streams_refused_total['overloaded']"] == 1
+                assert during["timbral_streams_admitted_total[]"] == 2
                 assert during["timbral_hop_load_ratio_count['ada']"] >= 5
                 assert during["timbral_connections[]"] >= 2
                 await link.send(Stop().model_dump_json())
@@ -116,6 +119,29 @@ async def speak_a_little(link: Any) -> None:
         await link.send(frame(position))
     for _ in range(5):
         await asyncio.wait_for(link.recv(), 30)
+
+
+def test_a_device_without_room_is_told_among_the_refusals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(_room: Room, _seconds: float, _hop_s: float) -> None:
+        raise Refused("overloaded", "This machine is busy.", close=1013)
+
+    monkeypatch.setattr(Room, "let_in", full)
+
+    async def main() -> None:
+        async with serving() as server:
+            async with dialled(server.url) as link:
+                await link.send(START.model_dump_json())
+                (error,), _ = await rest(link)
+                assert isinstance(error, Failure)
+                assert (error.code, link.close_code) == ("overloaded", 1013)
+            await asyncio.sleep(0.1)
+            assert server.figures.refused.value(reason="overloaded") == 1
+            assert server.figures.admitted.value() == 0
+            assert server.streams == 0, "the place was not given back"
+
+    asyncio.run(main())
 
 
 def test_a_server_that_drains_takes_no_more_and_lets_streams_come_to_their_end() -> None:
