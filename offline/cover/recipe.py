@@ -1,8 +1,7 @@
 """The plan of a cover: which steps, in which order, and what each depends on."""
 
 from collections.abc import Mapping
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,8 +12,7 @@ from offline.cover.settings import CoverSettings, Separation
 from offline.cover.song import Song, read
 from offline.cover.tools import Tools, package_versions
 from offline.curve import Curve, read_curve, write_curve
-from offline.separate.protocol import Separator, SongFile
-from offline.sound import writing
+from offline.separate.files import separate
 from stream.controls import Controls
 from stream.models.digest import sha256 as file_digest
 
@@ -77,7 +75,7 @@ class Recipe:
         )  # fmt: skip
 
         def build(folders: Mapping[str, Path], out: Path, progress: Progress) -> None:
-            separate(source.of(folders), out, separator, self.song.rate, progress)
+            separate(source.of(folders), out, separator, suffix=".wav", progress=progress)
 
         says = f"{says}, by {', '.join(wanted.models)}"
         task = self.add(Task(name, step, (source.task.name,), build, says))
@@ -230,21 +228,8 @@ def plan_cover(
     return Plan(tuple(recipe.tasks))
 
 
-def separate(source: Path, out: Path, separator: Separator, rate: int, progress: Progress) -> None:
-    """Write every stem of `source` into `out`, as floats; called by its name."""
-    with ExitStack() as stack:
-        sinks = [
-            stack.enter_context(writing(out / f"{stem}.wav", rate, 2)) for stem in separator.stems
-        ]
-        for stems in separator.stream(SongFile(source), progress=progress):
-            for sink, stem in zip(sinks, stems, strict=True):
-                sink.write(stem)
-
-
 def moved(controls: Controls, semitones: int) -> Controls:
     """The same, that much higher; an octave nearer where that would leave the range."""
-    from dataclasses import replace
-
     pitch = controls.pitch + semitones
     pitch -= 12.0 if pitch > 24.0 else -12.0 if pitch < -24.0 else 0.0
     return replace(controls, pitch=pitch)
