@@ -11,12 +11,15 @@ import typer
 from offline.cover.command import app as covers
 from offline.separate.command import separate
 from offline.train.command import app as train
+from offline.voices.command import add_verbs
+from stream.command import voices
 from stream.options import DeviceName, F0Blend, Source, Target, VoiceName, controllable, progress
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 app.add_typer(covers)
 app.add_typer(train, name="train", rich_help_panel=None)
 app.command()(separate)
+add_verbs(voices)
 
 Channels = Literal["mono", "placed", "each"]
 PitchIn = Annotated[

@@ -33,26 +33,6 @@ def list_voices() -> None:
         typer.echo(f"{name:20} {card.sample_rate:6} Hz  {card.description or card.source}")
 
 
-@voices.command("info")
-def show_voice(name: Annotated[str, typer.Argument(help="One of `timbral voices list`.")]) -> None:
-    """Show what a voice says of itself.
-
-    That is its licence, consent, source, pitch and needs.
-
-    \b
-    Example:
-      timbral voices info starter
-    """
-    from stream.models.store import Store
-
-    store = Store()
-    for key, value in store.card(name).model_dump().items():
-        if not isinstance(value, dict):
-            shown = ", ".join(value) if isinstance(value, tuple) else value
-            typer.echo(f"{key:14} {shown}")
-    typer.echo(f"{'folder':14} {store.folder(name)}")
-
-
 @voices.command("add")
 def add_voice(
     files: Annotated[

@@ -1,0 +1,1 @@
+"""Voices mixed, compared and looked into."""
