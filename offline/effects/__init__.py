@@ -1,0 +1,1 @@
+"""Effects on music: typed chains of them, read from presets."""
