@@ -1,6 +1,7 @@
 """The command `timbral`: puts together the verbs of all areas, and says errors in one line."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ import offline.command
 import server.command
 import stream.command
 from stream.errors import TimbralError
+from stream.options import DeviceName, Profile, VoiceName
 
 app = typer.Typer(
     name="timbral",
@@ -49,6 +51,66 @@ def doctor(
     for checked in check_sound() if sound else ():
         typer.echo(str(Finding(*checked)))
     raise typer.Exit(0 if healthy else 1)
+
+
+@app.command()
+def bench(
+    voice: VoiceName = "starter",
+    device: DeviceName = "auto",
+    profile: Annotated[Profile, typer.Option(help="auto measures all of them.")] = "auto",
+    seconds: Annotated[
+        float, typer.Option(min=1.0, help="Of sound, for each row.  [default: 20; streams: 6]")
+    ] = 0.0,
+    streams: Annotated[
+        int, typer.Option(min=1, help="Open so many on a server here, one after another.")
+    ] = 0,
+    one_by_one: Annotated[
+        bool, typer.Option("--one-by-one", help="With --streams: convert no two together.")
+    ] = False,
+    easing: Annotated[
+        bool, typer.Option(help="With --streams: whether the server may give something up.")
+    ] = True,
+    speech: Annotated[
+        Path | None, typer.Option(help="With --streams: what is said.  [default: a preview]")
+    ] = None,
+) -> None:
+    """Measure what a voice costs here, and how many streams this machine bears.
+
+    Prints Markdown: each stage and the whole against its budget; with --streams a real server with
+    real clients, up to the first number of them that is not served in time. Exit status 1 when
+    something is not always in time.
+
+    \b
+    Examples:
+      timbral bench
+      timbral bench --profile low --seconds 60
+      timbral bench --streams 16 --device cuda
+    """
+    from stream.bench import bench as run
+    from stream.bench import header
+    from stream.controls import Controls
+    from stream.models.store import STARTER, Store
+
+    store = Store()
+    loaded = store.load(voice, device)
+    if streams:
+        from server.load import Load, load
+
+        said = speech or store.preview(voice) or store.preview(STARTER)
+        assert said is not None  # the package has the starter's
+        settings = {"device": device, "easing": str(easing).lower()}
+        settings |= {"batch": "1"} if one_by_one else {}
+        typer.echo(f"{header(loaded)}\n- profile: {profile}, server settings: {settings}\n")
+        pieces = load(Load(streams, seconds or 6.0, voice, profile, said, settings))
+    else:
+        profiles = loaded.profiles
+        chosen = list(profiles.values()) if profile == "auto" else [profiles[profile]]
+        pieces = run(loaded, chosen, seconds or 20.0, Controls())
+    in_time = True
+    for piece, kept_up in pieces:
+        in_time &= kept_up
+        typer.echo(piece)
+    raise typer.Exit(0 if in_time else 1)
 
 
 @app.command()

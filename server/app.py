@@ -154,9 +154,7 @@ class Server:
     async def warm(self) -> Running:
         """Wait until the default voice can speak."""
         warm = await asyncio.shield(self._warming)
-        self._rooms = furnish(
-            warm.providers, self._config.workers, self.figures, easing=self._config.easing
-        )
+        self._rooms = furnish(self._config, warm.providers, self.figures)
         self._provider = ", ".join(warm.providers.values())
         for device, provider in warm.providers.items():
             self.figures.provider.set(1, provider=provider, device=device)

@@ -102,6 +102,7 @@ class ServerConfig:
         tuple[str, ...], "addresses whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed"
     ] = ()
     workers: Annotated[int, "threads that convert", "one a core"] = field(default_factory=cores)
+    batch: Annotated[int, "hops converted together at most; on a GPU 32"] = 8
     max_streams: Annotated[
         int, "streams at once at most; fewer when what is measured leaves no room for more"
     ] = 64
@@ -120,8 +121,8 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
             raise ConfigError(f"port must be within 0..65535, got {self.port}.")
-        if self.workers < 1 or self.max_streams < 1:
-            raise ConfigError("workers and max_streams must be 1 or more.")
+        if self.workers < 1 or self.max_streams < 1 or self.batch < 1:
+            raise ConfigError("workers, max_streams and batch must be 1 or more.")
         if self.drain_s < 0 or self.grace_s < 0:
             raise ConfigError("drain_s and grace_s must be 0 or more.")
         if self.token is not None and len(self.token) < 8:

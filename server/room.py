@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from server.config import ServerConfig
 from server.failures import TRY_LATER, Refused
 from server.figures import Figures
 from server.ladder import Ladder, Step
@@ -197,9 +198,7 @@ class Rooms:
             room.close()
 
 
-def furnish(
-    providers: Mapping[str, str], workers: int, figures: Figures, *, easing: bool = True
-) -> Rooms:
+def furnish(config: ServerConfig, providers: Mapping[str, str], figures: Figures) -> Rooms:
     """A room for each device, by what really runs its models.
 
     The cores of the processor convert at the same time; a GPU does one thing after another, in
@@ -207,9 +206,9 @@ def furnish(
     """
     return Rooms(
         [
-            Room(device, 1, figures, easing=easing, most=max(SIZES), sizes=SIZES)
+            Room(device, 1, figures, easing=config.easing, most=max(SIZES), sizes=SIZES)
             if provider in ON_GPU
-            else Room(device, workers, figures, easing=easing)
+            else Room(device, config.workers, figures, easing=config.easing, most=config.batch)
             for device, provider in providers.items()
         ]
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from stream.options import DeviceName, Profile, VoiceName, progress, transfer
+from stream.options import progress, transfer
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 voices = typer.Typer(help="List, inspect, add and remove voices.", no_args_is_help=True)
@@ -206,34 +206,3 @@ def pull_models(
         typer.echo(f"Installed {asset.id} ({asset.licence}, {asset.source})")
     for here in sorted(set(ids) - {asset.id for asset in added}):
         typer.echo(f"{here} is installed already.")
-
-
-@app.command()
-def bench(
-    voice: VoiceName = "starter",
-    device: DeviceName = "auto",
-    profile: Annotated[Profile, typer.Option(help="auto measures all of them.")] = "auto",
-    seconds: Annotated[float, typer.Option(min=1.0, help="Of sound, for each profile.")] = 20.0,
-) -> None:
-    """Measure what a voice costs here.
-
-    Prints Markdown: each stage, and the whole against its budget. Exit status 1 when a profile is
-    not always in time.
-
-    \b
-    Examples:
-      timbral bench
-      timbral bench --profile low --seconds 60
-    """
-    from stream.bench import bench as run
-    from stream.controls import Controls
-    from stream.models.store import Store
-
-    loaded = Store().load(voice, device)
-    profiles = loaded.profiles
-    chosen = list(profiles.values()) if profile == "auto" else [profiles[profile]]
-    in_time = True
-    for piece, kept_up in run(loaded, chosen, seconds, Controls()):
-        in_time &= kept_up
-        typer.echo(piece)
-    raise typer.Exit(0 if in_time else 1)
