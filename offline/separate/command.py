@@ -20,39 +20,38 @@ Models = Annotated[
         "in the folder separators, audio-separator:NAME.  [default: spleeter]",
     ),
 ]
-Format = Literal["wav", "w64", "flac", "ogg", "mp3", "m4a"]
+Ensemble = Annotated[
+    Literal["mean", "median", "min", "max"], typer.Option(help="What joins several models.")
+]
+Domain = Annotated[
+    Literal["wave", "bins"], typer.Option(help="Join samples, or the bins of spectra.")
+]
+Weights = Annotated[list[float] | None, typer.Option(help="Of each model, in their order.")]
+Chain = Annotated[str, typer.Option(help="Several steps: vocals, mdx, roformer, or a .toml file.")]
+Lead = Annotated[str, typer.Option(metavar="MODEL", help="Then take the lead out of the voices.")]
+Dry = Annotated[str, typer.Option(metavar="MODEL", help="Then take the room away from it.")]
+Clean = Annotated[str, typer.Option(metavar="MODEL", help="Then take the noise away from it.")]
+Format = Annotated[
+    Literal["wav", "w64", "flac", "ogg", "mp3", "m4a"],
+    typer.Option("--format", help="Of the stems; WAV holds floats."),
+]
+Threads = Annotated[int, typer.Option(min=0, help="0: as many as there are cores.")]
 
 
 def separate(
     song: Song,
     stems: Folder = None,
     model: Models = None,
-    ensemble: Annotated[
-        Literal["mean", "median", "min", "max"], typer.Option(help="What joins several models.")
-    ] = "mean",
-    domain: Annotated[
-        Literal["wave", "bins"], typer.Option(help="Join samples, or the bins of spectra.")
-    ] = "wave",
-    weight: Annotated[
-        list[float] | None, typer.Option(help="Of each model, in their order.")
-    ] = None,
-    chain: Annotated[
-        str, typer.Option(help="Several steps: vocals, mdx, roformer, or a .toml file.")
-    ] = "vocals",
-    lead: Annotated[
-        str, typer.Option(metavar="MODEL", help="Then take the lead out of the voices.")
-    ] = "",
-    dereverb: Annotated[
-        str, typer.Option(metavar="MODEL", help="Then take the room away from it.")
-    ] = "",
-    denoise: Annotated[
-        str, typer.Option(metavar="MODEL", help="Then take the noise away from it.")
-    ] = "",
-    form: Annotated[
-        Format, typer.Option("--format", help="Of the stems; WAV holds floats.")
-    ] = "wav",
+    ensemble: Ensemble = "mean",
+    domain: Domain = "wave",
+    weight: Weights = None,
+    chain: Chain = "vocals",
+    lead: Lead = "",
+    dereverb: Dry = "",
+    denoise: Clean = "",
+    form: Format = "wav",
     device: DeviceName = "cpu",
-    threads: Annotated[int, typer.Option(min=0, help="0: as many as there are cores.")] = 0,
+    threads: Threads = 0,
 ) -> None:
     """Take the voice out of a song: vocals.wav and instrumental.wav.
 
