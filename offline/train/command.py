@@ -252,7 +252,7 @@ def _spawn(name: str, where: Where, devices: int) -> None:
     from offline.train.progress import stoppable
     from stream.errors import TrainingError
 
-    words = ["train", "voice", "--name", name, "--resume", "--device", where]
+    words = ["-m", "timbral", "train", "voice", "--name", name, "--resume", "--device", where]
     with stoppable() as stopped:
         status = subprocess.run(launch(devices, words), check=False).returncode
     if stopped() or status == INTERRUPTED:
@@ -263,6 +263,9 @@ def _spawn(name: str, where: Where, devices: int) -> None:
 
 def _finish(run: Any, name: str, replace: bool, classic: Path | None) -> None:
     """Export the voice, prove it, and add it to the store."""
+    import logging
+
+    logging.basicConfig(level=logging.WARNING)  # before ONNX Runtime's quantizer sets its own
     from offline.train.result import finish
     from stream.models.store import Store
 

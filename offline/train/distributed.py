@@ -89,11 +89,11 @@ def launched() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def launch(count: int, arguments: Iterable[str]) -> list[str]:
-    """The command that runs `timbral` with `arguments` in `count` processes.
+def launch(count: int, program: Iterable[str]) -> list[str]:
+    """The command that runs a Python program in `count` processes: ["-m", "timbral", "train"].
 
     They meet at a port that the operating system picks, on this machine only.
     """
     runner = [sys.executable, "-m", "torch.distributed.run", "--nnodes=1"]
     meeting = ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"]
-    return [*runner, *meeting, f"--nproc-per-node={count}", "-m", "timbral", *arguments]
+    return [*runner, *meeting, f"--nproc-per-node={count}", *program]

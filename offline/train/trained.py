@@ -88,7 +88,7 @@ def unfolded(weights: Mapping[str, NDArray[np.float32]], like: State) -> dict[st
     """The other way: a state like `like`, where the weights have its names; others stay."""
     state = dict(like)
     for name in like:
-        stem = name.removesuffix("_g").removesuffix("_v")
+        stem = name[:-2] if name.endswith(("weight_g", "weight_v")) else name
         if stem in weights:
             value = torch.from_numpy(np.array(weights[stem], np.float32))
             if name.endswith("weight_g"):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from offline.train.checkpoints import Checkpoints
 from offline.train.data import Ahead, Crop, Crops
-from offline.train.distributed import Team
+from offline.train.distributed import Team, launch
 from offline.train.journal import events
 from offline.train.loop import Hooks, Outcome, Trainer
 from offline.train.recipe import Convert, Moment
@@ -44,16 +44,17 @@ class TinyRecipe:
 
     aids: Sequence[nn.Module] = ()
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, noise: float = 0.1) -> None:
         torch.manual_seed(seed)
-        self.generator = nn.Sequential(nn.Linear(256, 8), nn.Dropout(0.2), nn.Linear(8, 1))
+        self.noise = noise
+        self.generator = nn.Sequential(nn.Linear(256, 8), nn.Dropout(2 * noise), nn.Linear(8, 1))
         self.critic = nn.Linear(1, 1)
         self.modules = {"speaker": self.generator, "critic": self.critic}
         self.rates = {"speaker": 1e-2, "critic": 1e-3}
 
     def batch(self, crops: Sequence[Crop], chance: np.random.Generator) -> Batch:
         phone = np.stack([crop.phone for crop in crops])
-        phone = phone + 0.1 * chance.standard_normal(phone.shape).astype(np.float32)
+        phone = phone + self.noise * chance.standard_normal(phone.shape).astype(np.float32)
         f0 = np.stack([crop.f0 for crop in crops])
         return Batch(torch.from_numpy(phone), torch.from_numpy(f0 / 100))
 
@@ -62,7 +63,7 @@ class TinyRecipe:
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         with moment.cast():
             noise = torch.randn(batch.phone.shape, generator=moment.chance)
-            said = self.generator(batch.phone + 0.1 * noise)
+            said = self.generator(batch.phone + self.noise * noise)
             judged = self.critic(said).float()
         error = ((said[..., 0].float() - batch.pitch) ** 2).mean()
         own = ((judged[..., 0] - error.detach()) ** 2).mean()
@@ -77,9 +78,11 @@ def plan(**given: Any) -> TrainSettings:
     return TrainSettings.model_validate({**usual, **given})
 
 
-def trainer(folder: Path, asked: TrainSettings, team: Team | None = None) -> Trainer:
+def trainer(
+    folder: Path, asked: TrainSettings, team: Team | None = None, noise: float = 0.1
+) -> Trainer:
     crops = Crops(CLIPS, asked.batch, asked.frames, asked.seed)
-    return Trainer(TinyRecipe(asked.seed), asked, crops, folder, team or Team())
+    return Trainer(TinyRecipe(asked.seed, noise), asked, crops, folder, team or Team())
 
 
 def state(run: Trainer) -> dict[str, Tensor]:
@@ -261,6 +264,42 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(tmp_path: Path) -> N
     cut.run()
     whole.run()
     assert_same(state(whole), state(cut))
+
+
+TOGETHER = """
+import sys
+sys.path[:0] = {paths!r}
+from pathlib import Path
+import torch
+from offline.train.distributed import team
+from test_training_loop import Hooks, plan, trainer
+with team(torch.device("cpu")) as members:
+    assert members.world == 2
+    run = trainer(Path(sys.argv[1]), plan(batch=2, save_every=5), members, noise=0.0)
+    assert run.run(Hooks(stopping=lambda: run.step == 8 and members.rank == 1)).end == "stopped"
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_with_half_a_batch_each_learn_what_one_learns(tmp_path: Path) -> None:
+    """They meet at a port of the system's choice; one of them is asked to stop, and both do."""
+    script = tmp_path / "child.py"
+    paths = [str(Path(__file__).parents[k]) for k in (0, 2, 3)]
+    script.write_text(TOGETHER.format(paths=paths), "utf-8")
+    command = launch(2, [str(script), str(tmp_path / "two")])
+    child = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        check=False, timeout=300,
+    )  # fmt: skip
+    assert child.returncode == 0, child.stderr
+    assert "semaphore" not in child.stderr
+    one = trainer(tmp_path / "one", plan(batch=4), noise=0.0)
+    one.run(Hooks(stopping=lambda: one.step == 8))
+    two = trainer(tmp_path / "two", plan(batch=4), noise=0.0)
+    two.resume()
+    assert two.step == 8
+    for name, value in state(one).items():
+        torch.testing.assert_close(state(two)[name], value, rtol=1e-4, atol=1e-6)
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(
