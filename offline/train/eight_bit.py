@@ -1,12 +1,11 @@
 """Eight-bit weights for the matrix products of a graph, exact for every frame on its own."""
 
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import onnx
-from onnxruntime.quantization.matmul_nbits_quantizer import (
-    DefaultWeightOnlyQuantConfig,
-    MatMulNBitsQuantizer,
-)
 
 BITS, BLOCK = 8, 32
 INT8_COMPUTE = 4  # ONNX Runtime's "accuracy level" at which activations become 8 bit too
@@ -21,10 +20,30 @@ def to_eight_bit(model: onnx.ModelProto) -> onnx.ModelProto:
     dynamic quantisation (one scale for all frames of a call), and streaming stays equal to one
     pass. Weights must be float32 constants: quantise before `halve`.
     """
-    config = DefaultWeightOnlyQuantConfig(
-        block_size=BLOCK, is_symmetric=True, accuracy_level=INT8_COMPUTE, bits=BITS
-    )
-    quantizer = MatMulNBitsQuantizer(model, algo_config=config)
-    quantizer.process()
+    with _quiet():
+        from onnxruntime.quantization.matmul_nbits_quantizer import (
+            DefaultWeightOnlyQuantConfig,
+            MatMulNBitsQuantizer,
+        )
+
+        config = DefaultWeightOnlyQuantConfig(
+            block_size=BLOCK, is_symmetric=True, accuracy_level=INT8_COMPUTE, bits=BITS
+        )
+        quantizer = MatMulNBitsQuantizer(model, algo_config=config)
+        quantizer.process()
     wrapped: Any = quantizer.model  # typed as what it wraps
     return wrapped.model
+
+
+@contextmanager
+def _quiet() -> Generator[None, None, None]:
+    """ONNX Runtime's quantiser sets up logging for the whole program and tells of every node."""
+    root = logging.getLogger()
+    level, handlers, disabled = root.level, list(root.handlers), root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(disabled)
+        root.setLevel(level)
+        root.handlers[:] = handlers

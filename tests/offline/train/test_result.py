@@ -1,6 +1,7 @@
 """From weights to an installed voice, and to files for other programs."""
 
 import json
+import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from reference import folded, modules, network, shape_of  # noqa: E402
 from offline.judge.scores import Scores  # noqa: E402
 from offline.train import result  # noqa: E402
 from offline.train.classic import config, write_classic  # noqa: E402
+from offline.train.eight_bit import to_eight_bit  # noqa: E402
 from offline.train.parity import WORST_EXPORT_DB, WORST_STREAM_DB, Parity, check, compare  # noqa: E402
 from offline.train.result import install  # noqa: E402
 from offline.train.story import curve  # noqa: E402
@@ -26,6 +28,7 @@ from offline.train.warm import scale_in  # noqa: E402
 from offline.train.work import Work  # noqa: E402
 from stream.audio import Audio  # noqa: E402
 from stream.errors import BadExport, ConfigError  # noqa: E402
+from stream.importer.graphs.builder import Graph  # noqa: E402
 from stream.importer.graphs.hubert import HubertShape  # noqa: E402
 from stream.importer.indices import inspect_index  # noqa: E402
 from stream.importer.recognise import recognise  # noqa: E402
@@ -312,6 +315,16 @@ def test_the_settings_are_rvcs_eighteen(rate: int, bins: int) -> None:
     assert settings[0] == bins
     assert settings[15:] == [3, 256, rate]
     assert json.loads(json.dumps(settings)) == settings
+
+
+def test_making_eight_bits_says_nothing_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    graph = Graph("product")
+    y = graph.linear(graph.input("x", (1, "t", 64)), np.ones((64, 64), np.float32))
+    graph.output(y, "y", (1, "t", 64))
+    caplog.set_level(logging.INFO)
+    assert to_eight_bit(graph.model()).graph.node[0].op_type == "MatMulNBits"
+    assert not caplog.records
+    assert not logging.root.manager.disable
 
 
 def test_a_narrow_voice_has_no_classic_form(narrow: Work, tmp_path: Path) -> None:
