@@ -142,7 +142,7 @@ class Room:
             # one that was cancelled while it waited is not done
             going = [future.set_running_or_notify_cancel() for future in futures]
             works = [task.work for task, goes in zip(batch, going, strict=True) if goes]
-            ended = iter(together(works))
+            ended = iter(together(works, self._ran))
             now = self._clock()
             with self._changed:
                 self._scheduler.done(batch, begun, now)
@@ -152,6 +152,9 @@ class Room:
                 if goes:
                     end = next(ended)
                     future.set_result(Outcome(end.value, end.error, now - begun))
+
+    def _ran(self, model: str, seconds: float) -> None:
+        self._figures.stages.observe(seconds, stage=model)
 
     def _next(self) -> tuple[list[Task], float] | None:
         """The next batch and when it began; None when the room is closed."""

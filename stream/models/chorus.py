@@ -5,6 +5,7 @@ model, it stops there and the next stream goes on, until all of them wait. Then 
 model, of one shape, go to it together, and everybody goes on with the answer.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
@@ -19,7 +20,10 @@ Answer: TypeAlias = tuple[dict[str, Array], State]
 
 
 class Stacked(Protocol):
-    """A model that answers several calls at once."""
+    """A model that answers several calls at once; `name` is its file's."""
+
+    @property
+    def name(self) -> str: ...
 
     def together(self, calls: Sequence[Call]) -> list[Answer]:
         """The answers to calls of one shape, each as if it had been alone."""
@@ -31,6 +35,14 @@ class Ended(NamedTuple):
 
     value: Any
     error: Exception | None
+
+
+Ran = Callable[[str, float], None]
+"""Told of each call: the model's name and how many seconds it took."""
+
+
+def _unheard(_name: str, _seconds: float) -> None:
+    pass
 
 
 class Part(greenlet):
@@ -77,14 +89,12 @@ def current_part() -> Part | None:
     return current if isinstance(current, Part) else None
 
 
-def together(works: Sequence[Callable[[], Any]]) -> list[Ended]:
+def together(works: Sequence[Callable[[], Any]], ran: Ran = _unheard) -> list[Ended]:
     """Do all of `works` in this thread, and what they ask of models in as few calls as possible.
 
     Law: each gives what it gives alone, however many there are, and its errors are its own: a call
-    that fails is made again for each of them. With one work this is a plain call.
+    that fails is made again for each of them.
     """
-    if len(works) == 1:
-        return [Part(works[0]).guarded()]
     parts = [Part(work) for work in works]
     ended: dict[Part, Ended] = {}
     answers: list[tuple[Part, Any]] = [(part, None) for part in parts]
@@ -97,17 +107,19 @@ def together(works: Sequence[Callable[[], Any]]) -> list[Ended]:
             else:
                 question = cast(_Question, said)
                 asked.setdefault(question.kind, []).append((part, question))
-        answers = [pair for group in asked.values() for pair in _answered(group)]
+        answers = [pair for group in asked.values() for pair in _answered(group, ran)]
     return [ended[part] for part in parts]
 
 
-def _answered(group: list[tuple[Part, _Question]]) -> list[tuple[Part, Any]]:
+def _answered(group: list[tuple[Part, _Question]], ran: Ran) -> list[tuple[Part, Any]]:
     """The parts of a group, each with its answer or with the error that is its own."""
     model = group[0][1].model
+    begun = time.perf_counter()
     try:
         answers: Sequence[Any] = model.together([question.call for _, question in group])
     except Exception as error:
         if len(group) == 1:
             return [(group[0][0], error)]
-        return [pair for one in group for pair in _answered([one])]
+        return [pair for one in group for pair in _answered([one], ran)]
+    ran(model.name, time.perf_counter() - begun)
     return [(part, answer) for (part, _), answer in zip(group, answers, strict=True)]

@@ -67,6 +67,7 @@ class OnnxModel:
         if not path.is_file():
             raise ModelNotFound(path, "Install timbral again, or add the voice again.")
         self._path = path
+        self.name = path.stem
         self._ort = _session(path, device, threads, heavy)
         self.provider: str = self._ort.get_providers()[0]
         found_in = {i.name: i for i in self._ort.get_inputs()}

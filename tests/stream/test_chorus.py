@@ -25,6 +25,8 @@ LENGTH, PIECE = 10 * 2400, 2400
 class Doubling:
     """A model that doubles `x` and counts what it is asked."""
 
+    name = "doubling"
+
     def __init__(self, refuses: float | None = None) -> None:
         self.sizes: list[int] = []
         self._refuses = refuses
@@ -78,8 +80,11 @@ def test_an_error_is_its_own_works_only() -> None:
     assert isinstance(refused.error, ArithmeticError)
 
 
-def test_one_work_alone_is_a_plain_call() -> None:
-    assert together([lambda: 5])[0].value == 5
+def test_one_work_alone_asks_alone_and_calls_are_told() -> None:
+    told: list[str] = []
+    model = Doubling()
+    (ended,) = together([lambda: ask(model, [2.0])[0]], lambda name, _seconds: told.append(name))
+    assert (ended.value, told) == (4.0, ["doubling"])
     assert together([]) == []
     assert current_part() is None
 
