@@ -30,7 +30,7 @@ from stream.importer.voices import F0_RANGE, NAME, PRIOR_SPREAD
 from stream.models.digest import sha256
 from stream.models.f0 import Detectors
 from stream.models.nsf import MOST_CONTEXT, NsfSynthesizer
-from stream.models.store import STARTER, Store
+from stream.models.store import Store
 from stream.models.synth import StudentSynthesizer
 from stream.models.voice import CARD, INDEX, PREVIEW, SYNTH, VoiceCard, load_voice
 from stream.noise import frame_noise
@@ -130,12 +130,14 @@ def install(
 
 def check_name(name: str, store: Store, replace: bool = False) -> None:
     """Raises `ConfigError` for what cannot be the name of a new voice."""
-    if not NAME.fullmatch(name) or name == STARTER:
+    taken = name in store.names()
+    ships = taken and not (store.home / "voices" / name).is_dir()
+    if not NAME.fullmatch(name) or ships:
         raise ConfigError(
             f"{name!r} cannot be a voice's name: lower-case letters, digits, - and _, "
-            "64 at most, the first a letter or digit, and not 'starter'."
+            "64 at most, the first a letter or digit, and none that comes with timbral."
         )
-    if name in store.names() and not replace:
+    if taken and not replace:
         raise ConfigError(
             f"There is a voice '{name}' already. Choose another name, "
             f"or remove it first: timbral voices remove {name}"

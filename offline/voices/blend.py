@@ -20,7 +20,7 @@ from stream.importer.voices import NAME
 from stream.models.digest import sha256
 from stream.models.f0 import Detectors
 from stream.models.nsf import DECODER, PRIOR
-from stream.models.store import STARTER, Store
+from stream.models.store import Store
 from stream.models.voice import CARD, INDEX, PREVIEW, SYNTH, VoiceCard, load_voice, verify
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
@@ -101,7 +101,7 @@ def blend(
 
 
 def _check_name(name: str, store: Store) -> None:
-    if not NAME.fullmatch(name) or name == STARTER:
+    if not NAME.fullmatch(name):
         raise ConfigError(
             f"{name!r} cannot be a voice's name: lower-case letters, digits, - and _, 64 at most."
         )
