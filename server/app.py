@@ -31,6 +31,7 @@ from server.session import PARTING_S, Session, attempt
 from server.shelf import Shelf
 from server.status import Status
 from server.uploads import Keeper, Uploads
+from server.whole import Whole
 from stream.errors import ConfigError
 
 log = logging.getLogger("timbral.server")
@@ -105,6 +106,7 @@ class Server:
             self._gate, self._places, self.figures, self._audit, time.monotonic
         )
         self._uploads = Uploads(config, self._keeper, self.figures, self._audit)
+        self._whole = Whole(config, self._keeper, self._places, self._audit)
         self._status = Status(config, self.figures, self._why_not, self._info)
         self._certificate: Certificate | None = None
         if config.cert is not None and config.key is not None:
@@ -188,6 +190,7 @@ class Server:
             self._rooms.close()
         self._loader.shutdown(wait=False, cancel_futures=True)
         self._uploads.stop()
+        self._whole.stop()
         with _logged():
             self._reception.settle()
         self._audit.say("server stopped")
@@ -203,6 +206,7 @@ class Server:
         app.router.add_get(PATH, self._stream)
         self._status.route(app)
         self._uploads.route(app)
+        self._whole.route(app)
         Shelf(self._config, self._load).route(app)
         add_pages(app, PAGES)
         self.figures.capacity.set(self._config.max_streams)

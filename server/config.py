@@ -52,6 +52,8 @@ class Limits:
         int, "an upload that is slower than this, on the whole, is given up"
     ] = 8192
     import_s: Annotated[float, "for making a voice of what was uploaded"] = 180.0
+    convert_bytes: Annotated[int, "a file that is to be converted"] = 256 << 20
+    convert_s: Annotated[float, "for converting it"] = 600.0
     header_s: Annotated[
         float, "for a request to arrive, and for which a connection without one is kept"
     ] = 15.0

@@ -127,8 +127,7 @@ class Places:
         if holder.max_streams is not None and own >= holder.max_streams:
             text = f"The {holder.max_streams} streams of this token are in use. Stop one first."
             raise Refused("overloaded", text, close=TRY_LATER)
-        if self._used_up(holder, now):
-            raise _used_up(holder)
+        self.check_minutes(holder, now)
         self._places[session] = _Place(holder, now)
 
     def leave(self, session: str, now: float) -> None:
@@ -136,6 +135,15 @@ class Places:
         place = self._places.pop(session, None)
         if place is not None:
             self._ledger.add(place.holder.name, max(0.0, now - place.since))
+
+    def check_minutes(self, holder: Pass, now: float) -> None:
+        """Raise `Refused` when the client has used up its minutes of today."""
+        if self._used_up(holder, now):
+            raise _used_up(holder)
+
+    def charge(self, holder: Pass, seconds: float) -> None:
+        """The client has used so much outside of streams."""
+        self._ledger.add(holder.name, seconds)
 
     def settle(self, now: float) -> None:
         """Write down what was used until now, so that a crash loses little."""

@@ -136,6 +136,9 @@ def test_figures_and_events_that_operators_read_of_are_there() -> None:
     assert set(NAME.findall(page)) <= known()
     said = set[str]()
     for path in (ROOT / "server").glob("*.py"):
-        said |= set(re.findall(r"(?:_tell|\.say)\(\s*\"([^\"]+)\"", path.read_text("utf-8")))
+        for call in re.findall(
+            r"(?:_tell|\.say)\((.*?)[,)]\n?", path.read_text("utf-8"), re.DOTALL
+        ):
+            said |= set(re.findall(r"\"([^\"]+)\"", call))
     listed = page.split("who did what:")[1].split(".")[0]
     assert set(re.findall(r"`([^`]+)`", listed)) == said

@@ -131,6 +131,8 @@ def test_figures_are_those_of_the_code() -> None:
         f"nothing at all for {limits.idle_s:g} s",
         f"At most {limits.upload_bytes >> 30} GiB, one upload at a time",
         f"without a byte for {limits.upload_pause_s:g} s",
+        f"at most {limits.convert_bytes >> 20} MiB, and answers",
+        f"converted in {limits.convert_s:g} s",
         f"slower than {limits.upload_bytes_per_s} bytes a second",
         f"at most {MAX_TEXT // 1024} KiB, a binary frame {MAX_AUDIO // 1024} KiB",
     ):
