@@ -1,0 +1,117 @@
+"""The threads of a device: what they do, and whom they let in."""
+
+import threading
+import time
+from collections.abc import Generator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from server.failures import TRY_LATER, Refused
+from server.figures import Figures
+from server.line import Job, Turn
+from server.room import GENTLE_LEVEL, ROOM, SETTLE_S, Room, Rooms
+
+PATIENCE = 30.0  # s
+
+
+class Clock:
+    """Seconds as they are told."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@contextmanager
+def room(workers: int = 1, **settings: Any) -> Generator[Room, None, None]:
+    made = Room("cpu", workers, Figures(), **settings)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def job(work: Any, turn: Turn | None = None) -> Job:
+    return Job(work, lambda *_: None, lambda *_: None, turn)
+
+
+def filled(made: Room) -> tuple[int, Refused]:
+    """How many streams it lets in, each a tenth of two workers, and what it tells the next."""
+    for count in range(100):
+        try:
+            made.let_in(0.004, 0.020)
+        except Refused as refused:
+            return count, refused
+    raise AssertionError("it takes any number")
+
+
+def test_what_is_submitted_is_done_and_errors_are_part_of_it() -> None:
+    def fails() -> None:
+        raise ArithmeticError("of its own")
+
+    with room(2) as made:
+        good, bad = made.submit(job(lambda: 5)), made.submit(job(fails))
+        assert good.result(PATIENCE).value == 5
+        assert isinstance(bad.result(PATIENCE).error, ArithmeticError)
+        assert good.result().seconds >= 0.0
+
+
+def test_hops_that_wait_for_a_busy_worker_are_done_together() -> None:
+    began, go_on = threading.Event(), threading.Event()
+    with room() as made:
+        made.submit(job(lambda: (began.set(), go_on.wait(PATIENCE))))
+        assert began.wait(PATIENCE)
+        now = time.monotonic()
+        turns = [Turn("low", now, now + 60.0, 60.0) for _ in range(5)]
+        threads: list[int] = []
+        hops = [made.submit(job(lambda: threads.append(threading.get_ident()), t)) for t in turns]
+        go_on.set()
+        ends = [hop.result(PATIENCE) for hop in hops]
+    assert len({end.seconds for end in ends[1:]}) == 1  # one batch took one time
+    assert ends[0].seconds != ends[1].seconds  # the first shows what hops of its kind take
+    assert len(set(threads)) == 1
+
+
+def test_what_still_waits_when_the_room_closes_is_cancelled() -> None:
+    began, go_on = threading.Event(), threading.Event()
+    with room() as made:
+        first = made.submit(job(lambda: (began.set(), go_on.wait(PATIENCE))))
+        assert began.wait(PATIENCE)
+        waiting = made.submit(job(lambda: 5))
+    with pytest.raises(CancelledError):
+        waiting.result(PATIENCE)
+    go_on.set()
+    assert first.result(PATIENCE).error is None
+
+
+def test_streams_are_let_in_until_what_was_promised_fills_the_room() -> None:
+    clock = Clock()
+    with room(2, clock=clock, easing=False) as made:
+        count, refused = filled(made)
+        assert count == round(ROOM / 0.1)
+        assert (refused.code, refused.close) == ("overloaded", TRY_LATER)
+        assert "busy" in str(refused)
+        clock.now += SETTLE_S + 0.1  # what is measured now counts: nothing came of them
+        made.let_in(0.004, 0.020)
+
+
+def test_before_it_refuses_it_takes_lighter_pitch() -> None:
+    with room(2, clock=Clock()) as made:
+        count, _ = filled(made)
+        assert count > round(ROOM / 0.1)
+        assert made.step.light_f0
+        assert made.step.longer == 0
+        assert GENTLE_LEVEL == 2
+
+
+def test_a_stream_goes_to_the_device_with_the_most_time_left() -> None:
+    with room(clock=Clock()) as one, room(clock=Clock()) as other:
+        rooms = Rooms([one, other])
+        rooms.least().let_in(0.004, 0.020)
+        assert one.load > 0.0
+        assert rooms.least() is other
