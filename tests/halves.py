@@ -19,8 +19,8 @@ RATE = 44_100
 
 
 def voice(seconds: float = 1.5) -> Audio:
-    """Somebody speaks, [n] at 44.1 kHz."""
-    return SoundFile(SPEECH, least_rate=RATE).read()[: round(seconds * RATE)]
+    """Somebody speaks, again and again, [n] at 44.1 kHz."""
+    return np.resize(SoundFile(SPEECH, least_rate=RATE).read(), round(seconds * RATE))
 
 
 def band(seconds: float = 1.5) -> Audio:
