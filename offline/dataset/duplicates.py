@@ -21,6 +21,7 @@ FAINT = 1e-8  # mean square below which a frame says nothing; its print is 0
 MOST_ALIKE = 12  # frames with one print: more are a hum, and prove nothing
 STRETCH = 192  # frames, 3 s: the least that is called the same
 SAME = 0.35  # share of bits that may differ in a stretch; of unrelated sounds it is one half
+MOSTLY = 0.7  # share of a stretch in which there must be sound
 TRIED = 8  # offsets looked at for a pair
 
 
@@ -103,11 +104,13 @@ def _same(one: Print, two: Print, offset: int) -> int:
         return 0
     differ = np.unpackbits((a ^ b).view(np.uint8).reshape(-1, 4), axis=1).sum(axis=1) / 32.0
     told = (a != 0) | (b != 0)  # silence is like silence, and says nothing
-    differ = np.where(told, differ, 0.5)
-    sums = np.concatenate([[0.0], np.cumsum(differ)])
-    alike = (sums[STRETCH:] - sums[:-STRETCH]) / STRETCH < SAME
+    errors, heard = (
+        sums[STRETCH:] - sums[:-STRETCH]
+        for sums in (np.cumsum(np.pad(x, (1, 0))) for x in (differ * told, told.astype(float)))
+    )
+    alike = (errors < SAME * heard) & (heard >= MOSTLY * STRETCH)
     covered = np.zeros(len(a) + 1, np.int64)
     starts = np.flatnonzero(alike)
     np.add.at(covered, starts, 1)
     np.add.at(covered, starts + STRETCH, -1)
-    return int((np.cumsum(covered)[:-1] > 0).sum())
+    return int(((np.cumsum(covered)[:-1] > 0) & told).sum())

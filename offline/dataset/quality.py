@@ -11,7 +11,7 @@ from stream.models.f0 import HIGHEST_HZ, LOWEST_HZ
 
 FRAMES_A_SECOND = 50  # levels are taken over 20 ms
 GATED_DB = -100.0  # below it there is no room, only digits
-FLAT = 3  # samples of one value in a row at the top: a clipped peak
+FLAT = 4  # samples of one value in a row at the top: a clipped peak
 NEAR_TOP = 0.98  # of the largest sample
 STANDS_OUT_DB = 12.0  # what is said, above what is there anyway, in a band
 TONE = 16.0  # times the power around it: a tone, which noise does not have
@@ -103,12 +103,12 @@ def quality(raw: Audio, clean: Audio, rate: int, source_rate: int) -> tuple[Qual
 
 
 def clipped(x: Audio) -> float:
-    """Share of the samples in `x` [n] that lie in flat tops: three or more equal ones up there."""
+    """Share of the samples in `x` [n] that lie in flat tops: four or more equal ones up there."""
     top = float(np.abs(x).max(initial=0.0))
     if top < 0.1:
         return 0.0
     high = np.abs(x) >= NEAR_TOP * top
-    same = np.concatenate([[False], high[1:] & (np.abs(np.diff(x)) <= 1e-4 * top), [False]])
+    same = np.concatenate([[False], high[1:] & (np.abs(np.diff(x)) <= 1e-5 * top), [False]])
     begins, ends = np.flatnonzero(~same[:-1] & same[1:]), np.flatnonzero(same[:-1] & ~same[1:])
     sizes = ends - begins + 1
     return float(sizes[sizes >= FLAT].sum() / max(1, len(x)))

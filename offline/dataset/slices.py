@@ -35,7 +35,7 @@ def slices(levels: Audio, threshold_db: float, settings: DatasetSettings) -> lis
     for place, (begin, end) in enumerate(joined):
         after = joined[place + 1][0] if place + 1 < len(joined) else len(levels)
         before = found[-1][1] if found else 0
-        wide = _widened(begin, end, before, (end + after) // 2 if after < len(levels) else after)
+        wide = max(before, begin - MARGIN), min(after, end + MARGIN)
         wide = _filled(wide, shortest, before, after)
         if wide[1] - wide[0] >= shortest:
             found.extend(_cut(levels, wide, shortest, longest))
@@ -51,10 +51,6 @@ def _joined(speaks: NDArray[np.bool_], pause: int) -> list[Slice]:
         else:
             found.append((begin, end))
     return found
-
-
-def _widened(begin: int, end: int, before: int, after: int) -> Slice:
-    return max(before, begin - MARGIN), min(after, end + MARGIN)
 
 
 def _filled(wide: Slice, shortest: int, before: int, after: int) -> Slice:

@@ -38,6 +38,13 @@ def test_a_passage_in_two_recordings_is_found(speech: Audio) -> None:
     assert pair.seconds == pytest.approx(5.0, abs=1.0)
 
 
+def test_silence_after_a_word_is_not_the_same_sound(speech: Audio) -> None:
+    word = np.pad(speech[:24_000], (0, 5 * 16_000))  # 1.5 s, then nothing
+    one = np.concatenate([word, speech[8 * 16_000 : 11 * 16_000]])
+    two = np.concatenate([word, speech[13 * 16_000 : 16 * 16_000]])
+    assert shared([fingerprint(one), fingerprint(two)]) == []
+
+
 def test_other_sentences_of_the_same_person_are_not_the_same(clips: list[Audio]) -> None:
     assert shared([fingerprint(clip) for clip in clips]) == []
 

@@ -95,7 +95,8 @@ def test_a_damaged_file_among_good_ones_is_named_and_skipped(make: Make, folder:
     (folder / "noise.wav").write_bytes(bytes(range(256)) * 40)
     (folder / "empty.wav").write_bytes(b"")
     (folder / "text.mp3").write_text("this is no sound")
-    (folder / "cut.flac").write_bytes(b"fLaC" + bytes(60))
+    soundfile.write(folder / "cut.flac", np.random.default_rng(0).uniform(-1, 1, 90_000), 16_000)
+    (folder / "cut.flac").write_bytes((folder / "cut.flac").read_bytes()[:90_000])
     soundfile.write(folder / "silent.wav", np.zeros(48_000), 16_000)
     soundfile.write(folder / "blip.wav", np.full(800, 0.1), 16_000)
     nan = np.full(32_000, np.nan, np.float32)
@@ -108,6 +109,7 @@ def test_a_damaged_file_among_good_ones_is_named_and_skipped(make: Make, folder:
     assert "silent" in refused["silent.wav"]
     assert "0.1 s long" in refused["blip.wav"]
     assert "0 bytes" in refused["empty.wav"]
+    assert "is damaged" in refused["cut.flac"]
     assert data.key == good.key
 
 

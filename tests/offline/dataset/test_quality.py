@@ -65,6 +65,9 @@ def test_clipping_is_seen_and_loud_sound_is_none(speech: Audio) -> None:
     assert clipped(cut) == pytest.approx(share, rel=0.35)
     assert clipped(0.5 * cut) == clipped(cut)  # turned down later
     assert clipped(np.zeros(100, np.float32)) == 0.0
+    t = np.arange(48_000) / 48_000
+    slow = np.round(32_767 * np.sin(2 * np.pi * 100 * t + 0.3)) / 32_768  # round, not flat
+    assert clipped(slow.astype(np.float32)) == 0.0
 
 
 def test_telephone_sound_is_heard_whatever_the_rate_of_the_file(speech: Audio) -> None:
