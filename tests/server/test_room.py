@@ -42,12 +42,16 @@ def job(work: Any, turn: Turn | None = None) -> Job:
 
 def filled(made: Room) -> tuple[int, Refused]:
     """How many streams it lets in, each a tenth of two workers, and what it tells the next."""
-    for count in range(100):
+    refused: list[Refused] = []
+
+    def takes_another() -> bool:
         try:
             made.let_in(0.004, 0.020)
-        except Refused as refused:
-            return count, refused
-    raise AssertionError("it takes any number")
+        except Refused as error:
+            refused.append(error)
+        return not refused
+
+    return next(count for count in range(100) if not takes_another()), refused[0]
 
 
 def test_what_is_submitted_is_done_and_errors_are_part_of_it() -> None:
