@@ -93,7 +93,7 @@ def install(
     with installing(store.home / "voices" / name) as folder:
         about = _export(work, folder, f0_hz)
         progress(1, STEPS)
-        parity = check(_compared(work, folder, about))
+        parity = check(_compared(work, folder, about, f0_hz))
         progress(2, STEPS)
         rows = (_content(clip.load()) for clip in work.training)
         index = make_index(rows, folder / INDEX)
@@ -150,23 +150,25 @@ def _export(work: Work, folder: Path, f0_hz: tuple[float, float, float]) -> Mapp
         checkpoint = checkpoint_of(work, f0_hz[1])
         nsf.write(checkpoint, folder)
         return nsf.about(checkpoint)
-    synth = _narrow(work)
-    lowest, highest = coarse(np.array([f0_hz[0], f0_hz[2]], np.float32))
-    spread_pitches(synth, int(lowest), int(highest))
-    export_synth(synth, folder / SYNTH)
+    export_synth(_narrow(work, f0_hz), folder / SYNTH)
     if work.scale is not None:
         keep_scale(folder / SYNTH, work.scale)
     return {"latent": work.shape.latent, "late": 0}
 
 
-def _narrow(work: Work) -> Synthesizer:
+def _narrow(work: Work, f0_hz: tuple[float, float, float]) -> Synthesizer:
+    """The trained network; pitches that it never heard get the embedding of the nearest."""
     assert isinstance(work.shape, SynthShape)
     synth = Synthesizer(work.shape)
     synth.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in work.weights.items()})
+    lowest, highest = coarse(np.array([f0_hz[0], f0_hz[2]], np.float32))
+    spread_pitches(synth, int(lowest), int(highest))
     return synth.eval()
 
 
-def _compared(work: Work, folder: Path, about: Mapping[str, int]) -> Parity:
+def _compared(
+    work: Work, folder: Path, about: Mapping[str, int], f0_hz: tuple[float, float, float]
+) -> Parity:
     """What torch, ONNX Runtime and a stream say of a clip of the voice's own."""
     clip = max([*work.held_out, *work.training], key=lambda each: min(each.seconds, 4.0)).load()
     voiced = np.flatnonzero(clip.f0)
@@ -175,18 +177,7 @@ def _compared(work: Work, folder: Path, about: Mapping[str, int]) -> Parity:
     features, f0 = clip.features[spoken], clip.f0[spoken]
     shape = work.shape
     if isinstance(shape, SynthShape):
-        synth = StudentSynthesizer(
-            folder / SYNTH,
-            dim=shape.features,
-            latent=shape.latent,
-            hop=shape.hop,
-            noise_scale=NOISE_SCALE,
-            device="cpu",
-        )
-        network = _narrow(work)
-        return compare(
-            synth, lambda x, f, seed: narrow.speak(network, x, f, seed), features, f0, shape.hop
-        )
+        return _narrow_parity(work, folder, shape, f0_hz, features, f0)
     nsf_synth = NsfSynthesizer(
         folder,
         dim=shape.dim,
@@ -199,6 +190,34 @@ def _compared(work: Work, folder: Path, about: Mapping[str, int]) -> Parity:
     )
     said = _rvc_reference(work, shape)
     return compare(nsf_synth, said, features, f0, shape.hop, window=MOST_CONTEXT, edge=EDGE)
+
+
+def _narrow_parity(
+    work: Work,
+    folder: Path,
+    shape: SynthShape,
+    f0_hz: tuple[float, float, float],
+    features: Audio,
+    f0: Audio,
+) -> Parity:
+    """Of the graph as it is kept; whether it is the right one, of its like before rounding."""
+    network = _narrow(work, f0_hz)
+    exact = folder / "exact.onnx"
+    export_synth(network, exact, eight_bit=False)
+    found: list[Parity] = []
+    for path in (exact, folder / SYNTH):
+        synth = StudentSynthesizer(
+            path,
+            dim=shape.features,
+            latent=shape.latent,
+            hop=shape.hop,
+            noise_scale=NOISE_SCALE,
+            device="cpu",
+        )
+        said: Reference = lambda x, f, seed: narrow.speak(network, x, f, seed)  # noqa: E731
+        found.append(compare(synth, said, features, f0, shape.hop))
+    exact.unlink()
+    return Parity(found[0].export_db, found[1].stream_db, found[1].export_db)
 
 
 def _rvc_reference(work: Work, shape: RvcShape) -> Reference:

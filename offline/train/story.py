@@ -86,13 +86,15 @@ def _data(story: Story) -> list[str]:
         "",
     ]
     lines += [
-        f"- {_cell(one.get('name', '?'))} (sha256 {str(one.get('sha256', '?'))[:16]})"
+        f"- {_cell(one.get('file', '?'))} (sha256 {str(one.get('sha256', '?'))[:16]})"
         for one in recordings[:LISTED]
     ]
     if len(recordings) > LISTED:
         lines.append(f"- and {len(recordings) - LISTED} more")
     refused: Sequence[Mapping[str, str]] = facts.get("refused", ())
-    lines += [f"- left out: {_cell(one['file'])}: {_cell(one['why'])}" for one in refused]
+    lines += [
+        f"- left out: {_cell(one['file'])}: {_cell(_homeless(one['why']))}" for one in refused
+    ]
     lines += [f"- {_cell(remark)}" for remark in facts.get("remarks", ())]
     return [*lines, ""]
 
@@ -138,6 +140,15 @@ def _cell(text: object) -> str:
     shown = "".join(c if c.isprintable() else " " for c in str(text))
     shown = re.sub(r"([\\|`*_\[\]])", r"\\\1", shown)
     return shown.replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _homeless(text: str) -> str:
+    """Without the folders of this machine, which are nobody's business.
+
+    >>> _homeless("/home/ada/a.wav holds nothing")
+    'a.wav holds nothing'
+    """
+    return re.sub(r"([A-Za-z]:)?[\\/]([^\\/\s]+[\\/])+", "", text)
 
 
 def _count(count: int, what: str) -> str:

@@ -90,8 +90,8 @@ def described(rate: int, dim: int) -> dict[str, Any]:
             "training_minutes": 0.12,
             "held_out_minutes": 0.04,
             "speakers": ["ada"],
-            "recordings": [{"name": "one_take.wav", "sha256": "12ab" * 16}],
-            "refused": [{"file": "bad.wav", "why": "it is damaged"}],
+            "recordings": [{"file": "one_take.wav", "sha256": "12ab" * 16}],
+            "refused": [{"file": "bad.wav", "why": "/home/ada/takes/bad.wav is damaged"}],
             "remarks": ["short"],
             "key": "key-of-data",
         },
@@ -172,11 +172,12 @@ def test_the_card_tells_data_worth_and_recipe_and_takes_no_markup(home: Path) ->
     assert "Ada agreed &lt;b&gt;in writing&lt;/b&gt; \\| on Monday." in text
     for told in ("0.1 minutes of 1 recordings", "one\\_take.wav (sha256 12ab12ab12ab12ab)"):
         assert told in text
-    for told in ("bad.wav: it is damaged", "step 200", "as installed, live", "recipe-hash"):
+    for told in ("bad.wav: bad.wav is damaged", "step 200", "as installed, live", "recipe-hash"):
         assert told in text
     assert "key-of-data" in text
     assert "timbral models pull speaker-ge2e" in text
     assert "ONNX Runtime equals torch to -" in text
+    assert "8-bit weights are -" in text
     assert curve([SCORES.value + 1.0, SCORES.value]) in text
 
 
@@ -212,7 +213,7 @@ class Wrong:
 
 @pytest.mark.parametrize(
     ("every", "by", "fits"),
-    [(0, 0.0, True), (1, 0.01, True), (1, 0.2, False), (5, 0.01, False), (5, 1e-4, True)],
+    [(0, 0.0, True), (1, 0.009, True), (1, 0.02, False), (5, 0.005, False), (5, 1e-4, True)],
 )
 def test_a_voice_that_says_something_else_is_refused(every: int, by: float, fits: bool) -> None:
     features = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
@@ -231,6 +232,8 @@ def test_silence_and_numbers_that_are_none_do_not_pass() -> None:
             check(Parity(value, WORST_STREAM_DB - 1))
         with pytest.raises(BadExport):
             check(Parity(WORST_EXPORT_DB - 1, value))
+        with pytest.raises(BadExport):
+            check(Parity(WORST_EXPORT_DB - 1, WORST_STREAM_DB - 1, value))
 
 
 def test_nothing_is_installed_and_the_old_voice_stays_when_the_comparison_fails(
