@@ -107,21 +107,34 @@ def export_streaming(
 def halve(model: onnx.ModelProto) -> None:
     """Store the large float32 weights as float16, each behind a Cast that is folded at load.
 
-    The computation stays float32; the file is half the size.
+    The computation stays float32; the file is half the size. Weights are the initializers, and the
+    constants that tracing leaves in the nodes, such as the matrices of Fourier transforms.
     """
+    graph = model.graph
+    _lift_constants(graph)
     casts: list[onnx.NodeProto] = []
-    for tensor in list(model.graph.initializer):
+    for tensor in list(graph.initializer):
         values = numpy_helper.to_array(tensor)
         if values.dtype != np.float32 or values.size < SMALL:
             continue
-        name = tensor.name
-        stored = numpy_helper.from_array(values.astype(np.float16), f"{name}.half")
-        model.graph.initializer.remove(tensor)
-        model.graph.initializer.append(stored)
-        casts.append(helper.make_node("Cast", [stored.name], [name], to=TensorProto.FLOAT))
-    nodes = list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend([*casts, *nodes])
+        stored = numpy_helper.from_array(values.astype(np.float16), f"{tensor.name}.half")
+        graph.initializer.remove(tensor)
+        graph.initializer.append(stored)
+        casts.append(helper.make_node("Cast", [stored.name], [tensor.name], to=TensorProto.FLOAT))
+    nodes = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*casts, *nodes])
+
+
+def _lift_constants(graph: onnx.GraphProto) -> None:
+    """Turn the Constant nodes that hold tensors into initializers."""
+    for node in [
+        n for n in graph.node if n.op_type == "Constant" and n.attribute[0].name == "value"
+    ]:
+        tensor = graph.initializer.add()
+        tensor.CopyFrom(node.attribute[0].t)
+        tensor.name = node.output[0]
+        graph.node.remove(node)
 
 
 def _axes(dynamic: Mapping[str, Mapping[int, str]], states: list[str]) -> dict[str, dict[int, str]]:

@@ -4,6 +4,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from offline.train.eight_bit import to_eight_bit
+from offline.train.export import SMALL, halve
 
 RNG = np.random.default_rng(0)
 WEIGHTS = RNG.standard_normal((256, 512)).astype(np.float32)
@@ -38,3 +39,23 @@ def test_a_row_does_not_depend_on_the_others_in_the_call() -> None:
     together = run(small, ROWS)
     alone = np.concatenate([run(small, row[np.newaxis]) for row in ROWS])
     np.testing.assert_allclose(together, alone, rtol=1e-6)
+
+
+def test_large_numbers_are_stored_in_half_whether_they_are_weights_or_constants() -> None:
+    model = product()
+    constant = numpy_helper.from_array(0.5 * WEIGHTS[:1], "held")
+    nodes = [
+        helper.make_node("Constant", [], ["c"], value=constant),
+        helper.make_node("MatMul", ["x", "w"], ["xw"]),
+        helper.make_node("Add", ["xw", "c"], ["y"]),
+    ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    before = run(model, ROWS)
+    halve(model)
+    assert not [n for n in model.graph.node if n.op_type == "Constant"]
+    kept = [t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT]
+    assert all(np.prod(t.dims) < SMALL for t in kept)
+    error = np.linalg.norm(run(model, ROWS) - before) / np.linalg.norm(before)
+    assert 1e-6 < error < 1e-3
+    assert model.ByteSize() < 0.55 * WEIGHTS.nbytes

@@ -189,8 +189,8 @@ def test_the_exported_file_sounds_the_same_in_pieces(
     tmp_path: Path, eight_bit: bool, error: float
 ) -> None:
     net = synth()
-    for parameter in net.parameters():
-        parameter.data = parameter.data.half().float()  # as the file stores them
+    for tensor in (*net.parameters(), *net.buffers()):
+        tensor.data = tensor.data.half().float()  # as the file stores them
     pieces = exported(net, tmp_path / "synth.onnx", eight_bit=eight_bit)
     with torch.no_grad():
         assert distance(pieces, net(given_to(net, FRAMES), Memory())[0, 0]) < error
