@@ -12,7 +12,7 @@ frame late. The student's whole delay is `Student.delay_frames`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -51,20 +51,50 @@ class BlockShape:
 
 
 STUDY_BLOCKS = tuple(BlockShape(d, int(i == 0)) for i, d in enumerate((1, 2, 4, 8, 1, 2, 4)))
-"""The seven blocks of the study whose weights training starts from."""
+"""The seven blocks of the study whose weights training started from."""
 
-GROWN_BLOCKS = (
-    *STUDY_BLOCKS[:4],
-    BlockShape(1, 1),
-    *STUDY_BLOCKS[4:],
-    BlockShape(8),
-    BlockShape(1),
-    BlockShape(2),
+
+@dataclass(frozen=True)
+class Growth:
+    """A stack of blocks that continues a smaller one.
+
+    blocks      the stack
+    grown_from  for each of them the smaller stack's block that it continues; None is a new block
+    """
+
+    blocks: tuple[BlockShape, ...]
+    grown_from: tuple[int | None, ...]
+
+
+GROWTHS = (
+    Growth(
+        (
+            *STUDY_BLOCKS[:4],
+            BlockShape(1, 1),
+            *STUDY_BLOCKS[4:],
+            BlockShape(8),
+            BlockShape(1),
+            BlockShape(2),
+        ),
+        (0, 1, 2, 3, None, 4, 5, 6, None, None, None),
+    ),
+    Growth(
+        (
+            *STUDY_BLOCKS[:4],
+            BlockShape(1, 1),
+            BlockShape(1),
+            *STUDY_BLOCKS[4:],
+            BlockShape(1),
+            BlockShape(8),
+            BlockShape(1),
+            BlockShape(2),
+            BlockShape(4),
+        ),
+        (0, 1, 2, 3, 4, None, 5, 6, 7, None, 8, 9, 10, None),
+    ),
 )
-"""The shipped student: one more future frame and a second more of the past."""
-
-GROWN_FROM = (0, 1, 2, 3, None, 4, 5, 6, None, None, None)
-"""For each of `GROWN_BLOCKS` the study's block that it continues; None is a new block."""
+"""How the shipped student grew from the study's: one more future frame and a second more of the
+past, then three blocks more. It hears 40 ms ahead."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +103,7 @@ class StudentShape:
 
     width: int = 256
     hidden: int = 512
-    blocks: tuple[BlockShape, ...] = GROWN_BLOCKS
+    blocks: tuple[BlockShape, ...] = GROWTHS[-1].blocks
     features: int = 256
     phones: int = 160
 
@@ -191,17 +221,18 @@ class Student(nn.Module):
         """Frames by which the output lags behind the audio that was pushed."""
         return self.shape.delay_frames
 
-    def zero_state(self, batch: int = 1) -> State:
+    def zero_state(self, batch: int = 1, device: torch.device | str = "cpu") -> State:
         """The state before any audio: zeros."""
+
+        def zeros(*sizes: int) -> Tensor:
+            return torch.zeros(batch, *sizes, device=device)
+
         width = self.shape.width
-        state = {
-            "audio": torch.zeros(batch, AUDIO_PAST),
-            "mel": torch.zeros(batch, MEL_PAST, MEL_BINS),
-        }
+        state = {"audio": zeros(AUDIO_PAST), "mel": zeros(MEL_PAST, MEL_BINS)}
         for i, b in enumerate(self.shape.blocks):
-            state[f"taps{i}"] = torch.zeros(batch, 2 * b.dilation, width)
+            state[f"taps{i}"] = zeros(2 * b.dilation, width)
             if b.right:
-                state[f"late{i}"] = torch.zeros(batch, b.right * b.dilation, width)
+                state[f"late{i}"] = zeros(b.right * b.dilation, width)
         return state
 
     def forward(self, audio: Tensor, state: State) -> tuple[Tensor, State]:
@@ -224,35 +255,43 @@ class Student(nn.Module):
         return self.out(self.ln(x)), after
 
 
-def grow(
-    study: dict[str, Tensor], grown_from: Sequence[int | None] = GROWN_FROM, seed: int = 0
-) -> Student:
-    """A `GROWN_BLOCKS` student that computes what the study's seven-block student does.
+def grow(weights: dict[str, Tensor], seed: int = 0) -> Student:
+    """The student of `GROWTHS[-1]` that computes what the smaller one with `weights` does.
 
-    New blocks start with a gain of 0, new hidden units with output weights of 0, so the function is
-    the same, one frame later for each new block with a future tap; training then moves them.
+    New blocks start with an output of 0, new hidden units with output weights of 0, so the function
+    is the same, one frame later for each new block with a future tap; training then moves them.
     """
     torch.manual_seed(seed)
-    student = Student(StudentShape())
-    weights = student.state_dict()
-    for name in ("c1", "ln", "out", "ph"):
-        for part in ("weight", "bias"):
-            weights[f"{name}.{part}"] = study[f"{name}.{part}"].clone()
-    for i, source in enumerate(grown_from):
-        here = f"blocks.{i}."
-        if source is None:
-            weights[here + "g"].zero_()
-            continue
-        there = f"blocks.{source}."
-        units = study[there + "a.weight"].shape[0]
-        weights[here + "a.weight"][:units] = study[there + "a.weight"]
-        weights[here + "a.bias"][:units] = study[there + "a.bias"]
-        weights[here + "b.weight"].zero_()
-        weights[here + "b.weight"][:, :units] = study[there + "b.weight"]
-        for name in ("b.bias", "ln.weight", "ln.bias", "g"):
-            weights[here + name] = study[there + name].clone()
+    for growth in GROWTHS:
+        if _blocks(weights) < len(growth.blocks):
+            weights = _grown(weights, growth)
+    student = Student()
     student.load_state_dict(weights)
     return student
+
+
+def _blocks(weights: Mapping[str, Tensor]) -> int:
+    return sum(name.startswith("blocks.") and name.endswith(".g") for name in weights)
+
+
+def _grown(smaller: Mapping[str, Tensor], growth: Growth) -> dict[str, Tensor]:
+    weights = Student(StudentShape(blocks=growth.blocks)).state_dict()
+    for name in ("c1", "ln", "out", "ph"):
+        for part in ("weight", "bias"):
+            weights[f"{name}.{part}"] = smaller[f"{name}.{part}"].clone()
+    for i, source in enumerate(growth.grown_from):
+        here, there = f"blocks.{i}.", f"blocks.{source}."
+        weights[here + "b.weight"].zero_()
+        if source is None:
+            weights[here + "b.bias"].zero_()
+            continue
+        units = smaller[there + "a.weight"].shape[0]
+        weights[here + "a.weight"][:units] = smaller[there + "a.weight"]
+        weights[here + "a.bias"][:units] = smaller[there + "a.bias"]
+        weights[here + "b.weight"][:, :units] = smaller[there + "b.weight"]
+        for name in ("b.bias", "ln.weight", "ln.bias", "g"):
+            weights[here + name] = smaller[there + name].clone()
+    return weights
 
 
 def average(*checkpoints: dict[str, Tensor]) -> dict[str, Tensor]:

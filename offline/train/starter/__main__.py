@@ -1,4 +1,4 @@
-"""`python -m offline.train.starter`: makes the starter voice, step by step.
+"""`python -m offline.train.starter`: makes the starter voices, step by step.
 
 Each step leaves its result in the work folder and is passed over when that is there already, so a
 run that was stopped goes on where it was.
@@ -15,7 +15,7 @@ import torch
 import typer
 
 from offline.train.export import export_student
-from offline.train.starter import bundle, decoder, distil, prior, speech, target, teacher
+from offline.train.starter import distil, speech, target, teacher, voice
 from offline.train.student import Student
 from stream.models.store import PACKAGE
 
@@ -24,9 +24,11 @@ log = logging.getLogger(__name__)
 REPOSITORY = Path(__file__).parents[3]
 RECORDINGS = REPOSITORY / "tests" / "speech"
 
-Step = Callable[[Path, float], object]
+Step = Callable[[Path, float, str], object]
+"""work folder, minutes of training, device"""
 
 app = typer.Typer(add_completion=False, help=__doc__)
+Names = Annotated[list[str] | None, typer.Argument(help="Voices.")]
 Work = Annotated[Path, typer.Option(help="Folder for everything that is fetched and made.")]
 
 
@@ -37,16 +39,25 @@ def export(work: Path) -> None:
     export_student(student, PACKAGE / "assets" / f"student-{student.shape.features}")
 
 
+def speak(work: Path) -> None:
+    """Let every target read its sentences."""
+    for spoken in target.TARGETS:
+        target.speak(work, spoken)
+
+
+def voices(work: Path, minutes: float, device: str) -> None:
+    """Train every target's synthesizer and put its bundle into the package."""
+    for spoken in target.TARGETS:
+        voice.make(work, spoken, minutes, device, PACKAGE / spoken.name)
+
+
 STEPS: dict[str, Step] = {
-    "speech": lambda work, _: speech.gather(work),
-    "teacher": lambda work, _: teacher.teach(work),
-    "student": distil.distil,
-    "encoder": lambda work, _: export(work),
-    "target": lambda work, minutes: target.speak(work, work / "packages", minutes / 2),
-    "decoder": decoder.train,
-    "prior": prior.train,
-    "tune": decoder.tune,
-    "bundle": lambda work, _: bundle.bundle(work, PACKAGE / "starter"),
+    "speech": lambda work, *_: speech.gather(work),
+    "teacher": lambda work, *_: teacher.teach(work),
+    "student": lambda work, minutes, device: distil.distil(work, minutes, device=device),
+    "encoder": lambda work, *_: export(work),
+    "targets": lambda work, *_: speak(work),
+    "voices": voices,
 }
 
 
@@ -56,23 +67,25 @@ def make(
     work: Work = Path("starter-work"),
     minutes: Annotated[float, typer.Option(help="Training time of each part.")] = 60.0,
     threads: Annotated[int, typer.Option(help="Threads for training.")] = 1,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1 ...")] = "cpu",
 ) -> None:
-    """Make the starter voice; a folder WORK/start may hold weights to go on from."""
+    """Make the starter voices; a folder WORK/start may hold weights to go on from."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if context.invoked_subcommand is not None:
         return
     torch.set_num_threads(threads)
     for name, step in STEPS.items():
         log.info("step: %s", name)
-        step(work, minutes)
+        step(work, minutes, device)
 
 
 @app.command()
-def evaluate(work: Work = Path("starter-work"), voice: str = "starter") -> None:
-    """Judge the voice in the package on the held-out people."""
+def evaluate(work: Work = Path("starter-work"), names: Names = None) -> None:
+    """Judge voices on the held-out people; by default those of the package."""
     from offline.train.starter import evaluate as judged
 
-    typer.echo(judged.table(judged.evaluate(work, RECORDINGS, voice)))
+    chosen = names or [spoken.name for spoken in target.TARGETS]
+    typer.echo(judged.table(judged.evaluate(work, RECORDINGS, chosen)))
 
 
 @app.command()

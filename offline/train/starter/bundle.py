@@ -1,4 +1,4 @@
-"""The trained synthesizer as the voice's files: graph, retrieval index and preview."""
+"""The trained synthesizer as a voice's bundle: graph, retrieval index, preview and card."""
 
 from __future__ import annotations
 
@@ -8,34 +8,45 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 
 from offline.train.starter import decoder, prior, target
+from offline.train.starter.crops import normal
 from offline.train.starter.run import weights_of
+from offline.train.starter.target import RATE, Target
+from offline.train.student import Student
 from offline.train.synth import Synthesizer
 from offline.train.synth_export import export_synth, spread_pitches
-from stream.models.voice import INDEX, SYNTH
+from offline.train.warm import keep_scale
+from stream.models.digest import sha256
+from stream.models.voice import CARD, INDEX, PREVIEW, SYNTH, VoiceCard
 from stream.pitch import coarse
 
 log = logging.getLogger(__name__)
 
-CENTROIDS = 1_024
+ENCODER = "student-256"
+NOISE_SCALE = 0.25
+SHOWN = 2
+"""Held-out sentences in the preview."""
+CENTROIDS = 256
 HEARD = (0.5, 99.5)
 """Percentiles of the target's pitch between which the pitch embedding counts as trained."""
 
 
-def assembled(work: Path) -> Synthesizer:
+def assembled(folder: Path) -> Synthesizer:
     """The prior and the best decoder there is, as one synthesizer."""
     synth = Synthesizer()
-    tuned = work / decoder.TUNED
+    tuned = folder / decoder.TUNED
+    decoding = weights_of(tuned if tuned.exists() else folder / decoder.NAME)
     synth.load_state_dict(
         {
             **synth.state_dict(),
-            **_under(weights_of(work / prior.NAME), "enc_p.", "flow."),
-            **_under(weights_of(tuned if tuned.exists() else work / decoder.NAME), "dec.", "emb_g"),
+            **_under(weights_of(folder / prior.NAME), "enc_p.", "flow."),
+            **_under(decoding, "dec.", "emb_g"),
         }
     )
-    pitches = np.concatenate([u.f0 for u in target.load(work)])
+    pitches = np.concatenate([u.f0 for u in target.load(folder)])
     lowest, highest = coarse(np.percentile(pitches[pitches > 0], HEARD))
     spread_pitches(synth, int(lowest), int(highest))
     return synth.eval()
@@ -66,9 +77,43 @@ def write_index(rows: NDArray[np.float32], path: Path) -> None:
     os.replace(draft, path)
 
 
-def bundle(work: Path, folder: Path) -> None:
-    """Write synth.onnx and index.faiss into `folder`."""
-    export_synth(assembled(work), folder / SYNTH)
-    heard = [lesson.features[0].astype(np.float32) for lesson in prior.lessons(work)]
-    write_index(centroids(np.concatenate(heard)), folder / INDEX)
-    log.info("%s: %.1f MB", SYNTH, (folder / SYNTH).stat().st_size / 1e6)
+def card_of(spoken: Target, folder: Path, f0_median_hz: float) -> VoiceCard:
+    """The card of the voice whose files are in `folder`."""
+    delay = Student().delay_frames
+    return VoiceCard(
+        name=spoken.name,
+        description=spoken.description,
+        rvc_version="v1",
+        sample_rate=RATE,
+        speakers=(spoken.name,),
+        encoder=ENCODER,
+        feature_dim=256,
+        look_ahead_ms=20 * delay,
+        latent=80,
+        noise_scale=NOISE_SCALE,
+        f0_median_hz=f0_median_hz,
+        f0_min_hz=60.0,
+        f0_max_hz=500.0,
+        licence="MIT",
+        consent="No person was imitated: the voice is a blend of two synthetic voices.",
+        source="timbral",
+        files={name: sha256(folder / name) for name in (SYNTH, INDEX, PREVIEW)},
+    )
+
+
+def bundle(folder: Path, spoken: Target, into: Path) -> None:
+    """Write what is trained in `folder` as the voice's bundle `into`."""
+    into.mkdir(parents=True, exist_ok=True)
+    utterances = target.load(folder)
+    statistics = normal(folder, utterances)
+    export_synth(assembled(folder), into / SYNTH)
+    keep_scale(into / SYNTH, (statistics.mean.numpy(), statistics.std.numpy()))
+    heard = [lesson.features[0].astype(np.float32) for lesson in prior.lessons(folder)]
+    write_index(centroids(np.concatenate(heard)), into / INDEX)
+    shown = [u.sound for u in utterances if u.held_out][:SHOWN]
+    soundfile.write(into / PREVIEW, np.concatenate(shown), RATE, subtype="PCM_16")
+    pitches = np.concatenate([u.f0 for u in utterances])
+    card = card_of(spoken, into, round(float(np.median(pitches[pitches > 0])), 1))
+    text = card.model_dump_json(indent=2)
+    (into / CARD).write_text(text + "\n", encoding="utf-8")
+    log.info("%s: %.1f MB", spoken.name, (into / SYNTH).stat().st_size / 1e6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from stream.pitch import coarse
 SPEED = 0.16
 """Log of the greatest change of playback speed."""
 GAIN_DB = (-14.0, 5.0)
+NORMAL = "normal.npz"
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,18 @@ class Normal:
     mean: Tensor
     std: Tensor
 
+    def to(self, device: str) -> Normal:
+        """The same on another device."""
+        return Normal(self.mean.to(device), self.std.to(device))
+
     def __call__(self, mel: Tensor) -> Tensor:
         """Log-mel [B, 80, T] -> latent [B, T, 80]."""
         return ((mel - self.mean[:, None]) / self.std[:, None]).transpose(1, 2)
 
 
-def normal(work: Path, utterances: Sequence[Utterance]) -> Normal:
-    """The target's statistics, kept in `work`/normal.npz once they are known."""
-    path = work / "normal.npz"
+def normal(folder: Path, utterances: Sequence[Utterance]) -> Normal:
+    """The target's statistics, kept in `folder`/normal.npz once they are known."""
+    path = folder / NORMAL
     if not path.exists():
         mel = LogMel()
         bands = torch.cat([mel(torch.from_numpy(u.sound)[None])[0] for u in utterances], 1)
@@ -60,6 +65,10 @@ class SoundBatch:
     sound: Tensor
     pitch: Tensor
     source: Tensor
+
+    def to(self, device: str) -> SoundBatch:
+        """The same on another device."""
+        return SoundBatch(self.sound.to(device), self.pitch.to(device), self.source.to(device))
 
 
 class SoundCrops:
@@ -112,6 +121,11 @@ class LatentBatch:
     sound: Tensor
     f0: NDArray[np.float32]
     real: Tensor
+
+    def to(self, device: str) -> LatentBatch:
+        """The same on another device, but for `f0`."""
+        names = ("phone", "pitch", "latent", "sound", "real")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from offline.train.mel import LogMel
 from offline.train.starter import prior, target
 from offline.train.starter.adversary import Critics
 from offline.train.starter.crops import LatentCrops, Normal, SoundCrops, excitation, normal
-from offline.train.starter.run import Run, weights_of
+from offline.train.starter.run import Run, modules_of, weights_of
 from offline.train.starter.target import RATE
 from offline.train.synth import Synthesizer
 
@@ -44,6 +44,7 @@ class Settings:
     spectral: float = 15.0
     features: float = 2.0
     noise_scale: float = 0.4
+    keep: float = 0.997
     seed: int = 0
 
 
@@ -103,45 +104,64 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 """latent [B, T, Z], pitch [B, T], source [B, 1, hop T], sound [B, hop T]."""
 
 
-def train(work: Path, minutes: float, settings: Settings | None = None) -> None:
-    """Train on the target's own spectra; leaves `work`/decoder.pt."""
+def train(
+    folder: Path, minutes: float, settings: Settings | None = None, device: str = "cpu"
+) -> None:
+    """Train on the target's own spectra; leaves `folder`/decoder.pt."""
     settings = settings or Settings()
-    utterances = target.load(work)
-    statistics = normal(work, utterances)
+    utterances = target.load(folder)
+    statistics = normal(folder, utterances)
     synth = Synthesizer()
     start(synth, statistics)
     crops = SoundCrops(utterances, settings.batch, settings.frames, settings.seed)
-    mel = LogMel()
+    mel, scaled = LogMel().to(device), statistics.to(device)
 
     def draw() -> Batch:
-        batch = crops()
-        latent = statistics(mel(batch.sound))
-        blur = torch.rand(len(latent), 1, 1) * 0.15
+        batch = crops().to(device)
+        latent = scaled(mel(batch.sound))
+        blur = torch.rand(len(latent), 1, 1, device=device) * 0.15
         return latent + blur * torch.randn_like(latent), batch.pitch, batch.source, batch.sound
 
-    _run(work / NAME, synth, draw, minutes, settings)
+    _run(folder / NAME, synth.to(device), draw, minutes, settings)
 
 
-def tune(work: Path, minutes: float, settings: Settings | None = None) -> None:
-    """Go on with latents drawn from the prior, as at work; leaves `work`/tuned.pt."""
-    settings = settings or Settings(rate=3e-4, frames=64, batch=6, critics_from=0, spectral=12.0)
-    synth = Synthesizer().eval()
-    held = {**synth.state_dict(), **weights_of(work / prior.NAME), **weights_of(work / NAME)}
+def tune(
+    folder: Path,
+    minutes: float,
+    *,
+    first: Path | None = None,
+    settings: Settings | None = None,
+    device: str = "cpu",
+) -> None:
+    """Go on with latents drawn from the prior, as at work; leaves `folder`/tuned.pt.
+
+    first  the folder of a finished voice whose decoder and critics go on here; without it
+           `folder`/decoder.pt does
+    """
+    settings = settings or Settings(
+        rate=3e-4, frames=64, batch=6, critics_from=0, spectral=12.0, keep=0.99
+    )
+    begun = folder / NAME if first is None else first / TUNED
+    synth, critics = Synthesizer().eval(), Critics()
+    held = {**synth.state_dict(), **weights_of(folder / prior.NAME), **weights_of(begun)}
     synth.load_state_dict(held)
-    crops = LatentCrops(prior.lessons(work), settings.batch, settings.frames, settings.seed)
+    critics.load_state_dict(modules_of(begun)["critics"])
+    synth.to(device)
+    crops = LatentCrops(prior.lessons(folder), settings.batch, settings.frames, settings.seed)
     generator = torch.Generator().manual_seed(settings.seed)
 
     def draw() -> Batch:
         batch = crops(shifting=0.0)
         noise = torch.randn(batch.latent.transpose(1, 2).shape, generator=generator)
-        noise = noise * settings.noise_scale
-        drawn = synth.prior(batch.phone, batch.pitch, noise, Memory())
-        given = (torch.rand(len(drawn), 1, 1) < 0.3).float()
+        source = excitation(batch.f0, int(torch.randint(1 << 30, ()))).to(device)
+        batch = batch.to(device)
+        scaled = noise.to(device) * settings.noise_scale
+        drawn = synth.prior(batch.phone, batch.pitch, scaled, Memory())
+        given = (torch.rand(len(drawn), 1, 1, device=device) < 0.3).float()
         latent = given * batch.latent + (1 - given) * drawn
-        source = excitation(batch.f0, int(torch.randint(1 << 30, ())))
         return latent, batch.pitch, source, batch.sound
 
-    _run(work / TUNED, synth, draw, minutes, settings)
+    _run(folder / TUNED, synth, draw, minutes, settings, critics)
 
 
 def _run(
@@ -150,15 +170,17 @@ def _run(
     draw: Callable[[], Batch],
     minutes: float,
     settings: Settings,
+    critics: Critics | None = None,
 ) -> None:
-    critics = Critics()
+    device = next(synth.parameters()).device
+    critics = (critics or Critics()).to(device)
     rates = {"decoder": settings.rate, "critics": settings.critics_rate}
-    run = Run(path, {"decoder": Decoding(synth), "critics": critics}, rates, 0.997)
-    spectral = SpectralLoss()
+    run = Run(path, {"decoder": Decoding(synth), "critics": critics}, rates, settings.keep)
+    spectral = SpectralLoss().to(device)
     while run.progress(minutes) < 1.0:
         with torch.no_grad():
             latent, pitch, source, real = draw()
-        sid = torch.zeros(len(latent), dtype=torch.long)
+        sid = torch.zeros(len(latent), dtype=torch.long, device=device)
         hop = synth.shape.hop
         made = synth.decode(latent, pitch, source, sid, Memory())[:, 0, SETTLE * hop :]
         real = real[:, SETTLE * hop :]

@@ -53,7 +53,7 @@ REPORT, SAVE = 25, 100
 class Settings:
     """How the student is trained."""
 
-    rate: float = 1e-3
+    rate: float = 8e-4
     batch: int = 8
     squared: float = 4.0
     phones: float = 0.3
@@ -119,28 +119,33 @@ class Sampler:
 
 def augment(audio: Tensor, mel: LogMel) -> Tensor:
     """Audio [B, 320 n] -> log-mel [B, 2 n, 80] of another room, level and vocal tract."""
-    batch = len(audio)
-    audio = audio * torch.exp(torch.rand(batch, 1) * 2 - 1)
+    batch, device = len(audio), audio.device
+
+    def chance(*shape: int) -> Tensor:
+        return torch.rand(batch, *shape, device=device)
+
+    audio = audio * torch.exp(chance(1) * 2 - 1)
     noise = torch.randn_like(audio)
     if torch.rand(1) < 0.5:
         noise = F.avg_pool1d(noise[:, None], 5, 1, 2)[:, 0] * 2
     level = audio.pow(2).mean(1, keepdim=True).sqrt()
-    noisy = (torch.rand(batch, 1) < 0.35).float()
-    audio = audio + noisy * noise * level * 10 ** (-(torch.rand(batch, 1) * 30 + 10) / 20)
+    noisy = (chance(1) < 0.35).float()
+    audio = audio + noisy * noise * level * 10 ** (-(chance(1) * 30 + 10) / 20)
     magnitude = mel.magnitude(F.pad(audio, (AUDIO_PAST, 0)))
     for item in magnitude:
         if torch.rand(1) < 0.6:
             item.copy_(stretch(item, math.exp(float(torch.rand(1) * 2 - 1) * math.log(1.18))))
-    curve = torch.randn(batch, 6) * 0.22
-    angles = torch.linspace(0, math.pi, MEL_BINS)[None] * torch.arange(6.0)[:, None]
-    tilted = (torch.rand(batch, 1, 1) < 0.6).float()
+    curve = torch.randn(batch, 6, device=device) * 0.22
+    places = torch.linspace(0, math.pi, MEL_BINS, device=device)
+    angles = places[None] * torch.arange(6.0, device=device)[:, None]
+    tilted = (chance(1, 1) < 0.6).float()
     return mel.compress(magnitude) + tilted * (curve @ angles.cos())[:, None]
 
 
 def stretch(magnitude: Tensor, factor: float) -> Tensor:
     """Move a spectrum [bins, T] along the frequency axis: what was at f comes to f * factor."""
     top = magnitude.shape[0] - 1
-    place = (torch.arange(top + 1.0) / factor).clamp(max=top)
+    place = (torch.arange(top + 1.0, device=magnitude.device) / factor).clamp(max=top)
     low = place.floor().long().clamp(max=top - 1)
     part = (place - low)[:, None]
     return magnitude[low] * (1 - part) + magnitude[low + 1] * part
@@ -205,7 +210,7 @@ class Training:
         late = self.student.delay_frames
         with torch.no_grad():
             mel = augment(audio, self.student.mel)
-        answer, _ = self.student.from_mel(mel, self.student.zero_state(len(audio)))
+        answer, _ = self.student.from_mel(mel, self.student.zero_state(len(audio), audio.device))
         squared, cosine, phones = distances(
             answer[:, late + SETTLE :], target[:, SETTLE:-late], self.phones
         )
@@ -245,7 +250,8 @@ class Training:
 
     def resume(self, path: Path) -> None:
         """Go on from what `save` wrote."""
-        held: dict[str, Any] = torch.load(path, weights_only=True)
+        where = self._trained[0].device
+        held: dict[str, Any] = torch.load(path, map_location=where, weights_only=True)
         self.student.load_state_dict(held["student"])
         self.average = held["average"]
         self._optimiser.load_state_dict(held["optimiser"])
@@ -253,13 +259,14 @@ class Training:
 
 
 def first_student(start: Path) -> Student:
-    """The student before training: grown from the checkpoints in `start`, or a new one."""
-    known = [start / "student.pt", start / "student_mapped_targets.pt"]
-    found = [torch.load(p, weights_only=True) for p in known if p.exists()]
+    """The student before training: grown from the mean of the checkpoints in `start`, or new."""
+    found = [torch.load(p, weights_only=True) for p in sorted(start.glob("student*.pt"))]
     return grow(average(*found)) if found else Student()
 
 
-def distil(work: Path, minutes: float, settings: Settings | None = None) -> Path:
+def distil(
+    work: Path, minutes: float, settings: Settings | None = None, device: str = "cpu"
+) -> Path:
     """Train the student for `minutes` of this machine's time; returns the averaged weights' path.
 
     Resumes where an earlier run stopped. Of the start and the end, the one nearer to its targets
@@ -271,7 +278,7 @@ def distil(work: Path, minutes: float, settings: Settings | None = None) -> Path
     settings = settings or Settings()
     torch.manual_seed(settings.seed)
     speech = load_speech(work, load_space(work / "start", work))
-    training = Training(first_student(work / "start"), settings)
+    training = Training(first_student(work / "start").to(device), settings)
     before = {k: v.clone() for k, v in training.average.items()}
     if checkpoint.exists():
         training.resume(checkpoint)
@@ -279,16 +286,19 @@ def distil(work: Path, minutes: float, settings: Settings | None = None) -> Path
     recent: list[tuple[float, float, float]] = []
     while training.seconds < minutes * 60:
         began = time.monotonic()
-        recent.append(training.step(*sampler(), training.seconds / (minutes * 60)))
+        audio, wanted = (part.to(device) for part in sampler())
+        recent.append(training.step(audio, wanted, training.seconds / (minutes * 60)))
         training.seconds += time.monotonic() - began
         if training.steps % REPORT == 0:
             means = np.mean(recent[-REPORT:], axis=0)
             log.info("step %d: squared %.4f cosine %.4f phones %.3f", training.steps, *means)
         if training.steps % SAVE == 0:
             training.save(checkpoint)
+            unseen = held_out_cosine(training.average, speech)
+            log.info("step %d: held-out cosine %.4f", training.steps, unseen)
     training.save(checkpoint)
     best = min((before, training.average), key=lambda w: held_out_cosine(w, speech))
-    torch.save(best, final)
+    torch.save({name: value.cpu() for name, value in best.items()}, final)
     return final
 
 

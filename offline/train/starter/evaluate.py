@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from offline.judge.melody import compare_melodies
+from offline.judge.words import errors, words
 from offline.train.starter.speech import (
     RATE,
     SOURCES,
@@ -28,6 +29,7 @@ from offline.train.starter.speech import (
 from offline.train.starter.teacher import whisper_folder
 from stream.audio import Audio
 from stream.engine import Conversion
+from stream.errors import BadBundle
 from stream.models.store import Store
 from stream.models.voice import Voice
 from stream.profiles import STEADY
@@ -43,8 +45,6 @@ PROMPTS = 40
 """Prompts of the held-out telephone voice."""
 SPOKEN = 30
 """Sentences of the held-out synthetic voice."""
-UNITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-SPELLED = {"mr": "mister", "mrs": "missus", "ok": "okay"}
 
 
 @dataclass(frozen=True)
@@ -69,47 +69,6 @@ class Scores:
     source_like_target: float
     f0_correlation: float
     voicing_agreement: float
-
-
-def words(text: str) -> list[str]:
-    """Lower-case words; small numbers and common abbreviations as they are said.
-
-    >>> words("Mr. Dashwood's 2 ill-disposed cats")
-    ['mister', "dashwood's", 'two', 'ill', 'disposed', 'cats']
-    """
-    found = re.findall(r"[a-z']+|\d+", text.lower().replace("\u2019", "'"))
-    plain = [w.strip("'") for w in found]
-    numbers = [UNITS[int(w)] if w.isdigit() and int(w) < len(UNITS) else w for w in plain]
-    return [SPELLED.get(w, w) for w in numbers if w]
-
-
-def word_errors(said: Sequence[str], heard: Sequence[str]) -> int:
-    """Least number of words to insert, delete and replace to get from one to the other.
-
-    >>> word_errors(["a", "b", "c"], ["a", "x", "c", "d"])
-    2
-    """
-    row = list(range(len(heard) + 1))
-    for i, word in enumerate(said, 1):
-        before, row[0] = row[0], i
-        for j, other in enumerate(heard, 1):
-            cost = min(row[j] + 1, row[j - 1] + 1, before + (word != other))
-            before, row[j] = row[j], cost
-    return row[-1]
-
-
-def pitch_scores(source: Audio, converted: Audio) -> tuple[float, float]:
-    """Correlation of log f0 where both [n] are voiced, and the share of frames that agree.
-
-    The correlation is NaN where fewer than 10 frames are voiced in both.
-    """
-    n = min(len(source), len(converted))
-    a, b = source[:n], converted[:n]
-    both = (a > 0) & (b > 0)
-    agree = float(np.mean((a > 0) == (b > 0)))
-    if both.sum() < 10:
-        return float("nan"), agree
-    return float(np.corrcoef(np.log(a[both]), np.log(b[both]))[0, 1]), agree
 
 
 def held_out(work: Path, recordings: Path) -> list[Item]:
@@ -182,35 +141,6 @@ def detector(voice: Voice) -> Detect:
     return f0
 
 
-def score(items: Sequence[Item], target: Audio, convert: Convert, tools: Tools) -> Scores:
-    """Convert and judge one set of clips; `target` [n] is speech of the target at 16 kHz."""
-    converted = [convert(item.audio) for item in items]
-    heard = [words(tools.transcribe(item.audio)) for item in items]
-    # where nobody wrote down what is said, what is recognised in the source stands for it
-    said = [words(i.text) if i.text else h for i, h in zip(items, heard, strict=True)]
-    after = [words(tools.transcribe(c)) for c in converted]
-    for s, a in zip(said, after, strict=True):
-        log.info("%s | %s", " ".join(s), " ".join(a))
-    total = max(1, sum(map(len, said)))
-    goal = tools.embed(target)
-    was = [tools.embed(item.audio) for item in items]
-    now = [tools.embed(c) for c in converted]
-    pitch = [
-        pitch_scores(tools.f0(i.audio), tools.f0(c)) for i, c in zip(items, converted, strict=True)
-    ]
-    return Scores(
-        clips=len(items),
-        words=total,
-        wer_source=sum(map(word_errors, said, heard)) / total,
-        wer_converted=sum(map(word_errors, said, after)) / total,
-        similarity_target=float(np.mean([n @ goal for n in now])),
-        similarity_source=float(np.mean([n @ w for n, w in zip(now, was, strict=True)])),
-        source_like_target=float(np.mean([w @ goal for w in was])),
-        f0_correlation=float(np.nanmean([p[0] for p in pitch])),
-        voicing_agreement=float(np.mean([p[1] for p in pitch])),
-    )
-
-
 @dataclass(frozen=True)
 class Tools:
     """What judges: a recogniser, speaker embeddings and a pitch detector."""
@@ -220,37 +150,83 @@ class Tools:
     f0: Detect
 
 
-def evaluate(work: Path, recordings: Path, name: str = "starter") -> dict[str, Scores]:
-    """Judge a voice on the held-out people; writes `work`/evaluation.json."""
+@dataclass(frozen=True)
+class Source:
+    """A clip and what the tools find in it before it is converted.
+
+    Where nobody wrote down what is said, what is recognised stands for it.
+    """
+
+    people: str
+    audio: Audio
+    said: Sequence[str]
+    heard: Sequence[str]
+    like: Audio
+    f0: Audio
+
+
+def source_of(item: Item, tools: Tools) -> Source:
+    """What there is to know of an item."""
+    heard = words(tools.transcribe(item.audio))
+    said = words(item.text) if item.text else heard
+    return Source(
+        item.people, item.audio, said, heard, tools.embed(item.audio), tools.f0(item.audio)
+    )
+
+
+def score(sources: Sequence[Source], target: Audio, convert: Convert, tools: Tools) -> Scores:
+    """Convert and judge one set of clips; `target` [n] is speech of the target at 16 kHz."""
+    converted = [convert(source.audio) for source in sources]
+    after = [words(tools.transcribe(c)) for c in converted]
+    for source, a in zip(sources, after, strict=True):
+        log.info("%s | %s", " ".join(source.said), " ".join(a))
+    total = max(1, sum(len(source.said) for source in sources))
+    goal = tools.embed(target)
+    now = [tools.embed(c) for c in converted]
+    kept = [compare_melodies(s.f0, tools.f0(c)) for s, c in zip(sources, converted, strict=True)]
+    return Scores(
+        clips=len(sources),
+        words=total,
+        wer_source=sum(errors(s.said, s.heard) for s in sources) / total,
+        wer_converted=sum(errors(s.said, a) for s, a in zip(sources, after, strict=True)) / total,
+        similarity_target=float(np.mean([n @ goal for n in now])),
+        similarity_source=float(np.mean([n @ s.like for n, s in zip(now, sources, strict=True)])),
+        source_like_target=float(np.mean([s.like @ goal for s in sources])),
+        f0_correlation=float(np.nanmean([k.correlation for k in kept])),
+        voicing_agreement=float(np.mean([1.0 - k.voicing_error for k in kept])),
+    )
+
+
+def evaluate(work: Path, recordings: Path, names: Sequence[str]) -> dict[str, dict[str, Scores]]:
+    """Judge voices on the held-out people; writes `work`/evaluation.json.
+
+    Returns for each voice the scores by people.
+    """
     store = Store()
-    voice = store.load(name)
-    preview = store.preview(name)
-    target = read_16k(preview) if preview else _target(work)
-    tools = Tools(whisper(whisper_folder(work)), resemblyzer(), detector(voice))
-    items = held_out(work, recordings)
-    found = {
-        people: score(
-            [i for i in items if i.people == people], target, through_engine(voice), tools
-        )
-        for people in dict.fromkeys(i.people for i in items)
-    }
-    report = {people: asdict(scores) for people, scores in found.items()}
-    (work / "evaluation.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    tools = Tools(whisper(whisper_folder(work)), resemblyzer(), detector(store.load(names[0])))
+    sources = [source_of(item, tools) for item in held_out(work, recordings)]
+    found: dict[str, dict[str, Scores]] = {}
+    for name in names:
+        preview = store.preview(name)
+        if preview is None:
+            raise BadBundle(store.folder(name), "it has no preview to compare with")
+        target, convert = read_16k(preview), through_engine(store.load(name))
+        found[name] = {
+            people: score([s for s in sources if s.people == people], target, convert, tools)
+            for people in dict.fromkeys(s.people for s in sources)
+        }
+        report = {n: {p: asdict(s) for p, s in people.items()} for n, people in found.items()}
+        text = json.dumps(report, indent=2) + "\n"
+        (work / "evaluation.json").write_text(text, encoding="utf-8")
     return found
 
 
-def _target(work: Path) -> Audio:
-    """Some half a minute of the target's own recordings."""
-    paths = sorted((work / "target").glob("*.wav"))[:10]
-    return np.concatenate([read_16k(path) for path in paths])
-
-
-def table(found: dict[str, Scores]) -> str:
+def table(found: dict[str, dict[str, Scores]]) -> str:
     """The scores as a Markdown table."""
-    names = list(asdict(next(iter(found.values()))))
-    lines = ["| people | " + " | ".join(n.replace("_", " ") for n in names) + " |"]
-    lines.append("|---" * (len(names) + 1) + "|")
-    for people, scores in found.items():
-        values = [f"{v:.3f}" if isinstance(v, float) else str(v) for v in asdict(scores).values()]
-        lines.append(f"| {people} | " + " | ".join(values) + " |")
+    rows = [(name, who, asdict(s)) for name, people in found.items() for who, s in people.items()]
+    lines = ["| voice | people | " + " | ".join(n.replace("_", " ") for n in rows[0][2]) + " |"]
+    lines.append("|---" * (len(rows[0][2]) + 2) + "|")
+    for name, who, scores in rows:
+        values = [f"{v:.3f}" if isinstance(v, float) else str(v) for v in scores.values()]
+        lines.append(f"| {name} | {who} | " + " | ".join(values) + " |")
     return "\n".join(lines)

@@ -96,7 +96,8 @@ class Run:
         os.replace(draft, self.path)
 
     def _resume(self) -> None:
-        held: dict[str, Any] = torch.load(self.path, weights_only=True)
+        where = next(self._main.parameters()).device
+        held: dict[str, Any] = torch.load(self.path, map_location=where, weights_only=True)
         self.average = held["model"]
         for name, module in self.modules.items():
             module.load_state_dict(held["modules"][name])
@@ -106,5 +107,11 @@ class Run:
 
 def weights_of(path: Path) -> dict[str, Tensor]:
     """The averaged weights that a run has left."""
-    held: dict[str, Any] = torch.load(path, weights_only=True)
+    held: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return held["model"]
+
+
+def modules_of(path: Path) -> dict[str, dict[str, Tensor]]:
+    """The weights, not averaged, of all modules of a run."""
+    held: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return held["modules"]

