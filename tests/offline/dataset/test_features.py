@@ -75,7 +75,7 @@ def far(x: Audio, y: Audio) -> float:
 def test_training_hears_what_a_live_stream_hears(
     tmp_path: Path, cache: Cache, home: Path, speech: Audio
 ) -> None:
-    sound = speech[: 6 * 16_000]
+    sound = speech[: 5 * 16_000]
     soundfile.write(tmp_path / "one.wav", sound, 16_000, subtype="FLOAT")
     data = prepare([tmp_path / "one.wav"], settings=PLAIN, cache=cache, home=home)
     recorder = live(Store(home).load("starter", "cpu"), STEADY["balanced"], sound)
@@ -91,7 +91,7 @@ def test_training_hears_what_a_live_stream_hears(
         assert np.mean((example.f0 > 0.0) == (f0 > 0.0)) > 0.95
         assert np.median(np.abs(np.log2(example.f0[both] / f0[both]))) < 10 / 1200
         compared += len(features[warm])
-    assert compared > 200
+    assert compared > 150
 
 
 def test_an_encoder_with_windows_hears_as_its_profile_says(tmp_path: Path, speech: Audio) -> None:

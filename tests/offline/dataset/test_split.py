@@ -1,6 +1,6 @@
 import hashlib
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offline.dataset.duplicates import Shared
@@ -24,6 +24,7 @@ SETS = st.lists(
 )
 
 
+@settings(max_examples=50)
 @given(
     sets=SETS,
     share=st.floats(0.01, 0.5),
@@ -53,6 +54,7 @@ def test_nothing_that_is_learnt_is_judged_by(
             assert len(sides) <= 1 or {pair.first, pair.second} & set(found.ends)
 
 
+@settings(max_examples=50)
 @given(sets=SETS, seed=st.integers(0, 5))
 def test_of_everybody_most_is_learnt(sets: list[tuple[list[int], int]], seed: int) -> None:
     material = [recording(k, pieces, speaker) for k, (pieces, speaker) in enumerate(sets)]
