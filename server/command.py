@@ -14,6 +14,38 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=Fa
 tokens = typer.Typer(help="Who may use a server, and how much.", no_args_is_help=True)
 app.add_typer(tokens, name="tokens", rich_help_panel=None)
 
+Host = Annotated[str | None, typer.Option(help="The address to listen on.  [default: 127.0.0.1]")]
+Port = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="0 takes any free one.  [default: 8765]")
+]
+FirstVoice = Annotated[
+    str | None,
+    typer.Option(
+        "--voice", help="Loaded at start: one of `timbral voices list`.  [default: starter]"
+    ),
+]
+OnDevice = Annotated[
+    Device | None, typer.Option("--device", help="What the models run on.  [default: auto]")
+]
+Token = Annotated[
+    str | None, typer.Option(help="What all clients must send; TIMBRAL_TOKEN is safer.")
+]
+Tokens = Annotated[Path | None, typer.Option(help="A token for each client: see `timbral tokens`.")]
+Cert = Annotated[Path | None, typer.Option(help="TLS: certificate and chain, PEM.")]
+Key = Annotated[Path | None, typer.Option(help="TLS: its private key, PEM.")]
+MaxStreams = Annotated[
+    int | None,
+    typer.Option(min=1, help="At once; fewer when there is no room for more.  [default: 64]"),
+]
+DrainS = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="For streams to end by themselves at SIGTERM.  [default: 5]"),
+]
+Log = Annotated[Literal["text", "json"] | None, typer.Option(help="How it logs.  [default: text]")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="All settings, as TOML; TIMBRAL_CONFIG names it, too."),
+]
 TokensFile = Annotated[
     Path | None,
     typer.Option("--file", help="Where they are kept.  [default: tokens.json beside the voices]"),
@@ -23,42 +55,18 @@ TokenName = Annotated[str, typer.Argument(metavar="NAME", help="Whose it is.")]
 
 @app.command()
 def serve(
-    host: Annotated[
-        str | None, typer.Option(help="The address to listen on.  [default: 127.0.0.1]")
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65535, help="0 takes any free one.  [default: 8765]"),
-    ] = None,
-    voice: Annotated[
-        str | None,
-        typer.Option(help="Loaded at start: one of `timbral voices list`.  [default: starter]"),
-    ] = None,
-    device: Annotated[
-        Device | None, typer.Option(help="What the models run on.  [default: auto]")
-    ] = None,
-    token: Annotated[
-        str | None, typer.Option(help="What all clients must send; TIMBRAL_TOKEN is safer.")
-    ] = None,
-    tokens: Annotated[
-        Path | None, typer.Option(help="A token for each client: see `timbral tokens`.")
-    ] = None,
-    cert: Annotated[Path | None, typer.Option(help="TLS: certificate and chain, PEM.")] = None,
-    key: Annotated[Path | None, typer.Option(help="TLS: its private key, PEM.")] = None,
-    max_streams: Annotated[
-        int | None,
-        typer.Option(min=1, help="At once; fewer when there is no room for more.  [default: 64]"),
-    ] = None,
-    drain_s: Annotated[
-        float | None,
-        typer.Option(min=0.0, help="For streams to end by themselves at SIGTERM.  [default: 5]"),
-    ] = None,
-    log: Annotated[
-        Literal["text", "json"] | None, typer.Option(help="How it logs.  [default: text]")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="All settings, as TOML; TIMBRAL_CONFIG names it, too.")
-    ] = None,
+    host: Host = None,
+    port: Port = None,
+    voice: FirstVoice = None,
+    device: OnDevice = None,
+    token: Token = None,
+    tokens: Tokens = None,
+    cert: Cert = None,
+    key: Key = None,
+    max_streams: MaxStreams = None,
+    drain_s: DrainS = None,
+    log: Log = None,
+    config: ConfigFile = None,
 ) -> None:
     """Serve live conversion over WebSocket.
 
@@ -74,7 +82,7 @@ def serve(
     """
     import os
 
-    from server.app import Running
+    from server.service import greeting
     from server.service import serve as run
     from server.settings import load_config
 
@@ -92,18 +100,7 @@ def serve(
         "log": log,
     }
     settings = load_config(config, os.environ, flags)
-
-    def announce(running: Running) -> None:
-        delays = ", ".join(f"{name} {ms:.0f} ms" for name, ms in running.latencies.items())
-        typer.echo(
-            f"timbral listens on {running.url}\n"
-            f"  voice     {running.voice} on {running.provider}\n"
-            f"  latency   {delays}, before computing and network\n"
-            f"  try it    timbral send speech.wav out.wav"
-            + ("" if settings.port == 8765 else f" --server {running.url}")
-        )
-
-    run(settings, announce)
+    run(settings, lambda running: typer.echo(greeting(running, settings.port)))
 
 
 @tokens.command("add")

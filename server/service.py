@@ -84,3 +84,15 @@ def _on_signals(loop: asyncio.AbstractEventLoop, tell: Callable[[int], None]) ->
         loop.call_soon_threadsafe(tell, number)
 
     return {n: signal.signal(n, caught) for n in (signal.SIGINT, signal.SIGTERM)}
+
+
+def greeting(running: Running, port: int) -> str:
+    """What a person is told who started the server, asking for `port`."""
+    delays = ", ".join(f"{name} {ms:.0f} ms" for name, ms in running.latencies.items())
+    elsewhere = "" if port == ServerConfig().port else f" --server {running.url}"
+    return (
+        f"timbral listens on {running.url}\n"
+        f"  voice     {running.voice} on {running.provider}\n"
+        f"  latency   {delays}, before computing and network\n"
+        f"  try it    timbral send speech.wav out.wav{elsewhere}"
+    )

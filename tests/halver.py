@@ -1,4 +1,4 @@
-"""A server whose voices change nothing but loudness: `python halver.py PORT [TOKEN]`, until killed.
+"""A server whose voices change nothing but loudness: `python halver.py PORT [TOKEN [DRAIN_S]]`.
 
 It is the real server around a trivial conversion, so that what comes back can be compared with what
 went out, sample by sample: ada is -0.5 of what is said, ben 0.25, and every 12 semitones double it.
@@ -47,9 +47,11 @@ class HalvingVoices(FakeVoices):
         return Opened(halver, "Numpy", "low", "")
 
 
-def main(port: int, token: str | None) -> None:
+def main(port: int, token: str | None = None, drain_s: str = "5") -> None:
     """Serve until killed."""
-    config = ServerConfig(port=port, voice="ada", max_streams=16, workers=1, token=token)
+    config = ServerConfig(
+        port=port, voice="ada", max_streams=16, workers=1, token=token, drain_s=float(drain_s)
+    )
 
     def announce(_running: object) -> None:
         sys.stdout.write("ready\n")
@@ -59,4 +61,4 @@ def main(port: int, token: str | None) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None)
+    main(int(sys.argv[1]), *sys.argv[2:4])

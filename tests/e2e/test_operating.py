@@ -172,31 +172,35 @@ def test_draining_has_an_end() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
-@pytest.mark.parametrize("twice", [False, True])
-def test_sigterm_drains_and_a_second_one_does_not_wait(twice: bool) -> None:
+def test_sigterm_drains_and_a_second_one_does_not_wait() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    serve = [sys.executable, "halver.py", str(port)]
+    serve = [sys.executable, "halver.py", str(port), "ada-secret", "600"]
+
+    async def main(process: subprocess.Popen[bytes]) -> None:
+        url = f"http://127.0.0.1:{port}"
+        async with dialled(url) as first, dialled(url) as second:
+            for link in (first, second):
+                await link.send(start("ada"))
+                await link.recv()
+                await speak_a_little(link)
+            process.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.2)
+            await first.send(Stop().model_dump_json())
+            messages, _ = await rest(first)
+            assert isinstance(messages[-1], Stopped)
+            assert first.close_code == 1000, "it came to its own end"
+            process.send_signal(signal.SIGTERM)
+            messages, _ = await rest(second)
+            assert isinstance(messages[-1], Stopped)
+            assert second.close_code == 1001
+
     with subprocess.Popen(serve, cwd=TESTS, env=_path(), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-
-        async def main() -> None:
-            async with talking(f"http://127.0.0.1:{port}") as link:
-                await speak_a_little(link)
-                process.send_signal(signal.SIGTERM)
-                await asyncio.sleep(0.2)
-                if twice:
-                    process.send_signal(signal.SIGTERM)
-                else:
-                    await link.send(Stop().model_dump_json())
-                messages, _ = await rest(link)
-                assert isinstance(messages[-1], Stopped)
-                assert link.close_code == (1001 if twice else 1000)
-
         try:
-            asyncio.run(main())
+            assert process.stdout.readline() == b"ready\n"
+            asyncio.run(main(process))
             assert process.wait(30) == 0
         finally:
             process.kill()

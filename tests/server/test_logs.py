@@ -7,7 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.config import ServerConfig
@@ -28,6 +28,7 @@ def record(event: str, **facts: object) -> logging.LogRecord:
 
 
 @given(st.text(), st.text())
+@settings(max_examples=30)
 def test_a_record_is_one_line_whatever_a_client_put_into_it(event: str, fact: str) -> None:
     for style in (Lines(), JsonLines()):
         line = style.format(record(event, voice=fact))

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.failures import Refused
@@ -26,6 +26,7 @@ def refused(places: Places, session: str, holder: Pass, now: float = 0.0) -> Ref
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9), st.sampled_from("abc")), max_size=60))
+@settings(max_examples=30)
 def test_never_more_than_there_are_in_all_and_of_one_client(
     acts: list[tuple[bool, int, str]],
 ) -> None:
@@ -80,6 +81,7 @@ def test_minutes_are_those_of_all_streams_of_a_client_together() -> None:
     st.lists(st.tuples(st.sampled_from("ab"), st.floats(0.0, 100.0)), max_size=30),
     st.sets(st.integers(0, 30)),
 )
+@settings(max_examples=30)
 def test_a_day_adds_up_whenever_it_was_written_and_read(
     told: list[tuple[str, float]], restarts: set[int]
 ) -> None:

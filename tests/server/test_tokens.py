@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -49,6 +49,7 @@ def test_a_token_has_256_random_bits_and_only_its_hash_is_kept(tmp_path: Path) -
 
 
 @given(st.integers(0, 7), st.booleans())
+@settings(max_examples=20)
 def test_every_token_is_compared_wherever_the_right_one_stands(place: int, right: bool) -> None:
     secrets = [f"timbral_{k}" for k in range(8)]
     compared: list[str] = []
@@ -66,6 +67,7 @@ def test_every_token_is_compared_wherever_the_right_one_stands(place: int, right
 
 
 @given(st.text(max_size=20), st.text(min_size=1, max_size=20))
+@settings(max_examples=20)
 def test_only_the_same_text_is_the_same_token(a: str, b: str) -> None:
     assert same_token(a, b) == (a == b)
     assert same_token(b, b)
@@ -233,7 +235,7 @@ def test_guesses_from_everywhere_take_bounded_memory(tmp_path: Path) -> None:
     path = tmp_path / "tokens.json"
     write_tokens(path, [])
     door = gate(path)
-    for k in range(12_000):
+    for k in range(10_100):
         said(door, "guess", f"10.{k >> 16}.{k >> 8 & 255}.{k & 255}")
     assert len(door._wrong) <= 10_000  # pyright: ignore[reportPrivateUsage]
 
