@@ -184,7 +184,7 @@ def writing(
                 yield _Bounded(file, path, ending == ".wav")
         done = put_tags(beside, tagged, tags) if tags else beside
         os.replace(done, path)
-    except (soundfile.LibsndfileError, OSError, ValueError) as error:
+    except (soundfile.LibsndfileError, OSError) as error:
         raise AudioError(f"{path} cannot be written: {error}") from error
     finally:
         beside.unlink(missing_ok=True)
@@ -280,9 +280,21 @@ def _open(path: Path) -> _Opened:
     if file.channels > 2 and file.format == "OGG":  # its channels come in an order of their own
         file.close()
         return _open_container(path)
-    exact = file.format != "MP3"
+    exact = file.format != "MP3" or _counted(path)
     frames = max(0, file.frames) if file.frames < 1 << 62 else 0
     return _Opened(_from_soundfile(file, path), file.samplerate, file.channels, frames, exact)
+
+
+def _counted(path: Path) -> bool:
+    """Whether an MP3 file tells its length: its first frame is "Xing" or "Info", behind tags."""
+    with path.open("rb") as file:
+        head = file.read(10)
+        if head[:3] == b"ID3":  # whose size is written in seven bits a byte
+            file.seek(10 + sum(byte << 7 * (3 - i) for i, byte in enumerate(head[6:10])))
+        else:
+            file.seek(0)
+        first = file.read(1 << 12)
+    return b"Xing" in first or b"Info" in first
 
 
 def _from_soundfile(file: soundfile.SoundFile, path: Path) -> Generator[Audio, None, None]:
@@ -334,7 +346,8 @@ def _interleaved(frames: Iterable[Any], channels: int) -> Iterator[Audio]:
 
 
 def _damaged(path: Path, error: Exception) -> AudioError:
-    return AudioError(f"{path} is damaged: {error}. Export or download it again.")
+    why = str(error).rstrip(".")
+    return AudioError(f"{path} is damaged: {why}. Export or download it again.")
 
 
 def pyav(path: Path) -> ModuleType:
