@@ -29,7 +29,7 @@ def vowel(hz: float, resonances: tuple[float, ...], seconds: float = 1.0) -> Aud
     n = round(seconds * RATE)
     swing = hz * 2 ** (0.3 * np.sin(2 * np.pi * 5 * np.arange(n) / RATE) / 12)
     pulses = np.diff(np.floor(np.cumsum(swing) / RATE), prepend=0.0)
-    y = pulses + 0.003 * np.random.default_rng(0).standard_normal(n)
+    y = pulses - hz / RATE + 0.003 * np.random.default_rng(0).standard_normal(n)
     y = np.asarray(lfilter([1.0], [1.0, -0.97], y))
     for centre in resonances:
         r = np.exp(-np.pi * 100.0 / RATE)
@@ -121,15 +121,12 @@ def test_the_same_comes_out_however_the_sound_is_cut(sizes: list[int]) -> None:
     assert len(one) == len(x)
 
 
-@pytest.mark.parametrize("part", ["band", "voice"])
-def test_pieces_are_joined_without_a_gap_or_a_click(
-    part: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pieces_are_joined_without_a_gap_or_a_click(monkeypatch: pytest.MonkeyPatch) -> None:
     music = song(12.0)
-    x, keep = getattr(music, part)[: 6 * music.rate], part == "voice"
-    whole = shifted(x, 3.0, keep, music.rate)
+    x = music.voice[: 6 * music.rate]
+    whole = shifted(x, 3.0, True, music.rate)
     monkeypatch.setattr(offline.keyshift, "PIECE_S", 2.5)
-    joined = shifted(x, 3.0, keep, music.rate)
+    joined = shifted(x, 3.0, True, music.rate)
     assert joined.shape == whole.shape == x.shape
     first = round(2.5 * music.rate)
     assert np.array_equal(joined[:first], whole[:first])  # nothing is joined so far
@@ -144,6 +141,30 @@ def test_pieces_are_joined_without_a_gap_or_a_click(
     assert np.max(np.abs(apart)) < 4.0
     steps = [np.max(np.abs(np.diff(y, n=2, axis=0))) for y in (joined, whole)]
     assert steps[0] <= 1.1 * steps[1]
+
+
+def test_a_chord_without_any_pause_is_joined_smoothly(monkeypatch: pytest.MonkeyPatch) -> None:
+    time = np.arange(9 * RATE) / RATE
+    notes = [np.sin(2 * np.pi * hz * time + hz) for hz in (220.0, 277.2, 329.6, 440.3, 554.4)]
+    x = (0.08 * np.sum(notes, axis=0)).astype(np.float32)[:, None]
+    whole = shifted(x, 3.0)
+    monkeypatch.setattr(offline.keyshift, "PIECE_S", 2.0)
+    joined = shifted(x, 3.0)
+    bends = [np.abs(np.diff(y[3000:-3000], n=2, axis=0)).max() for y in (whole, joined)]
+    assert bends[1] < 1.1 * bends[0]
+    frames = [y[: 9 * RATE].reshape(90, -1)[3:-3] for y in (whole, joined)]
+    levels = [10 * np.log10(np.mean(y**2, axis=1)) for y in frames]
+    assert levels[1].min() > levels[0].min() - 0.5
+    assert levels[1].max() < levels[0].max() + 0.5
+
+
+@pytest.mark.parametrize("semitones", [-5.0, 4.0, 7.0])
+def test_a_high_voice_is_as_loud_as_it_was(semitones: float) -> None:
+    for resonances in VOWELS:
+        x = vowel(440.0, resonances)
+        y = shifted(x, semitones, True)
+        change = 20 * np.log10(np.std(y[3000:-3000]) / np.std(x[3000:-3000]))
+        assert change == pytest.approx(0.0, abs=0.6)
 
 
 def test_a_file_is_shifted_with_its_tags(tmp_path: Path) -> None:

@@ -141,6 +141,19 @@ def test_tracks_of_any_length_are_summed_to_the_last_sample(n: int) -> None:
     assert np.array_equal(found, wanted)
 
 
+def test_tracks_that_begin_elsewhere_are_summed_in_step(tmp_path: Path) -> None:
+    x, y = noise(11.0, 1), noise(12.0, 1, seed=1)
+    tracks = [
+        Track(path=saved(tmp_path / "x.wav", x), delay_ms=700.0),
+        Track(path=saved(tmp_path / "y.wav", y), delay_ms=-5500.0),
+    ]
+    mix(tracks, tmp_path / "out.wav", PLAIN)
+    wanted = np.zeros((len(x) + 15_435, 1), np.float32)
+    wanted[15_435:] += x
+    wanted[: len(y) - 121_275] += y[121_275:]
+    np.testing.assert_allclose(read(tmp_path / "out.wav").samples, wanted, atol=1e-7)
+
+
 def test_rates_and_channels_may_differ(tmp_path: Path) -> None:
     time = np.arange(44_100) / 44_100
     tone = (0.2 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)

@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import pedalboard
 import pytest
 import soundfile
 from hypothesis import given, settings
@@ -119,6 +120,20 @@ def test_an_effect_does_something_the_same_however_the_sound_is_cut(effect: Own 
     assert np.array_equal(one, pieces)
     assert len(one) >= len(x)
     assert np.max(np.abs(one[: len(x)] - x)) > 1e-3
+
+
+def test_pieces_are_one_pass_of_the_package_over_everything() -> None:
+    x = noise()
+    for effect, plugin in (
+        (Chorus(feedback=0.5), pedalboard.Chorus(1.0, 0.25, 7.0, 0.5, 0.5)),
+        (Phaser(), pedalboard.Phaser()),
+        (Reverb(room=0.1), pedalboard.Reverb(0.1)),
+        (Compressor(threshold_db=-30.0), pedalboard.Compressor(-30.0, 4.0)),
+        (Resample(), pedalboard.Resample(8_000.0)),
+        (Mp3(), pedalboard.MP3Compressor(6.0)),
+    ):
+        whole = plugin.process(np.ascontiguousarray(x.T), RATE).T
+        np.testing.assert_allclose(done(effect, x)[: len(x)], whole, atol=1e-6)
 
 
 @pytest.mark.parametrize(
