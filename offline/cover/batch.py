@@ -37,7 +37,6 @@ class Request(BaseModel):
     f0_in: str | None = None
     f0_out: str | None = None
     device: str = "auto"
-    report: bool = True
 
     def keep(self, home: Path) -> None:
         """Write it down, for `kept`; raises `ConfigError`."""

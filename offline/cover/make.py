@@ -16,8 +16,8 @@ from offline.cover.run import Unwatched, Watcher, run
 from offline.cover.settings import CoverSettings
 from offline.cover.song import Song, listen
 from offline.cover.tools import Tools
-from offline.curve import Curve, read_curve, write_curve
 from offline.curve import check_target as check_curve
+from offline.curve import read_curve, write_curve
 from offline.sound import check_target, facts, pieces, writing
 from stream.errors import AudioError, ConfigError
 
@@ -144,11 +144,6 @@ def export(mix: Path, target: Path, source: Path, progress: Progress | None = No
             done += len(piece)
             if progress:
                 progress(done, found.frames)
-
-
-def curve_of(folders: Mapping[str, Path]) -> Curve:
-    """The pitch that was sung."""
-    return read_curve(folders["f0"] / CURVE)
 
 
 def _copy(folder: Path, target: Path) -> None:
