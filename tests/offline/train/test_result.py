@@ -181,6 +181,7 @@ def test_the_card_tells_data_worth_and_recipe_and_takes_no_markup(home: Path) ->
     assert curve([SCORES.value + 1.0, SCORES.value]) in text
 
 
+@pytest.mark.slow
 def test_an_rvc_voice_is_installed_and_its_graphs_equal_the_network(
     rvc: Work, tmp_path: Path
 ) -> None:
