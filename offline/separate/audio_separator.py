@@ -72,22 +72,33 @@ class AudioSeparator:
     def stream(self, song: Song, *, progress: Progress | None = None) -> Iterator[Audio]:
         """The stems in pieces [2, n, 2], at the song's rate; `progress` moves only at the end."""
         frames, _ = measure(song)
+        names: list[str] = []
         with tempfile.TemporaryDirectory(dir=self.folder) as own:
-            level = Path(own) / "song.wav"
+            level = Path(own) / f"{Path(own).name}.wav"  # stems are called after it: never the same
             peak = _write(song, level)
             if progress:
                 progress(0, frames)
-            found, given = self._found(self.tool.separate(str(level)))
-            read = (block[np.newaxis] * np.float32(peak) for block in pieces(found, PIECE, RATE))
-            mix, done = Reader(song.blocks(song.rate)), 0
-            for part in at_rate(read, RATE, song.rate, frames):
-                other = mix.read(part.shape[1]) - part[0]
-                pair = [part[0], other] if given == self.target else [other, part[0]]
-                done += part.shape[1]
-                yield np.stack(pair)
-                if progress:
-                    progress(done, frames)
-            found.unlink(missing_ok=True)
+            try:
+                names += self.tool.separate(str(level))
+                yield from self._joined(song, frames, names, peak, progress)
+            finally:
+                for name in names:
+                    (self.folder / Path(name).name).unlink(missing_ok=True)
+
+    def _joined(
+        self, song: Song, frames: int, names: list[str], peak: float, progress: Progress | None
+    ) -> Iterator[Audio]:
+        """What was written, at the song's level and rate, with the song less of it."""
+        found, given = self._found(names)
+        read = (block[np.newaxis] * np.float32(peak) for block in pieces(found, PIECE, RATE))
+        mix, done = Reader(song.blocks(song.rate)), 0
+        for part in at_rate(read, RATE, song.rate, frames):
+            other = mix.read(part.shape[1]) - part[0]
+            pair = [part[0], other] if given == self.target else [other, part[0]]
+            done += part.shape[1]
+            yield np.stack(pair)
+            if progress:
+                progress(done, frames)
 
     def _found(self, names: list[str]) -> tuple[Path, str]:
         """The file with the target, else with the rest, among those that were written."""

@@ -48,9 +48,12 @@ class StandIn:
         limit = self.model_instance.normalization_threshold
         if np.abs(voice).max() > limit:
             voice *= limit / np.abs(voice).max()
-        name = "song_(Vocals)_model.wav"
-        soundfile.write(self.folder / name, voice, rate, subtype="FLOAT")
-        return ["song_(Instrumental)_model.wav", name]
+        names = [
+            f"{Path(audio_file_path).stem}_({s})_model.wav" for s in ("Instrumental", "Vocals")
+        ]
+        for name, stem in zip(names, (mix - voice, voice), strict=True):
+            soundfile.write(self.folder / name, stem, rate, subtype="FLOAT")
+        return names
 
 
 @pytest.fixture
