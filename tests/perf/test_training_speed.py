@@ -41,10 +41,10 @@ class Plain:
             )
             self.critics: Any = models.MultiPeriodDiscriminatorV2()
             del self.critics.discriminators[KEPT:]
-        self.spectra, self.rate, self.segment = Spectra(shape.sample_rate), 1e-4, settings.segment
-        how = {"lr": self.rate, "betas": (0.8, 0.99), "eps": 1e-9}
+        self.spectra, self.segment = Spectra(shape.sample_rate), settings.segment
         self.optimisers = [
-            torch.optim.AdamW(module.parameters(), **how) for module in (self.net, self.critics)
+            torch.optim.AdamW(module.parameters(), 1e-4, (0.8, 0.99), 1e-9)
+            for module in (self.net, self.critics)
         ]
 
     def _verdicts(self, real: torch.Tensor, made: torch.Tensor) -> Any:

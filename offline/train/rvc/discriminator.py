@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from offline.train.rvc.layers import SLOPE, Normed, NormedConv1d
 
 PERIODS = {"v1": (2, 3, 5, 7, 11, 17), "v2": (2, 3, 5, 7, 11, 17, 23, 37)}
+COLUMNS = 3
+"""Up to this period the columns are convolved one by one on a processor: see LOG.md."""
 WIDTHS = (32, 128, 512, 1024, 1024)
 
 Verdict = tuple[Tensor, list[Tensor]]
@@ -42,8 +44,8 @@ class WaveCritic(nn.Module):
 class ColumnConv(Normed):
     """A convolution along the rows of each column on its own.
 
-    The weight [out, channels, kernel, 1] is that of a two-dimensional convolution; the signal is
-    kept as [B * period, channels, rows], which needs no padding to images and is the faster way.
+    The weight [out, channels, kernel, 1] is that of a two-dimensional convolution. The signal is
+    an image [B, channels, rows, period], or its columns, [B * period, channels, rows].
     """
 
     def __init__(self, channels: int, out: int, kernel: int, stride: int) -> None:
@@ -52,6 +54,9 @@ class ColumnConv(Normed):
         self.stride, self.padding = stride, kernel // 2
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == 4:
+            how = (self.stride, 1), (self.padding, 0)
+            return F.conv2d(x, self.weight, self.bias, *how)
         return F.conv1d(x, self.weight[..., 0], self.bias, self.stride, self.padding)
 
 
@@ -71,7 +76,9 @@ class PeriodCritic(nn.Module):
     def forward(self, x: Tensor) -> Verdict:
         batch = x.shape[0]
         x = F.pad(x, (0, -x.shape[2] % self.period), "reflect")
-        x = x.reshape(batch, -1, self.period).transpose(1, 2).reshape(batch * self.period, 1, -1)
+        x = x.reshape(batch, 1, -1, self.period)
+        if self.period <= COLUMNS and x.device.type == "cpu":
+            x = x.permute(0, 3, 1, 2).flatten(0, 1)
         seen: list[Tensor] = []
         for conv in self.convs:
             x = F.leaky_relu(conv(x), SLOPE)
