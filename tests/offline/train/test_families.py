@@ -158,8 +158,9 @@ def test_training_starts_from_published_weights_that_fit_and_from_no_others(
     started = RvcRecipe(rvc(seed=5), 2, tmp_path)
     wanted = recipe.generator.emb_g.weight[:2].half().float()
     assert torch.equal(started.generator.emb_g.weight, wanted)
-    wanted = recipe.critics.discriminators[1].convs[0].weight_v.half().float()
-    assert torch.equal(started.critics.discriminators[1].convs[0].weight_v, wanted)
+    direction = "discriminators.1.convs.0.weight_v"
+    wanted = recipe.critics.state_dict()[direction].half().float()
+    assert torch.equal(started.critics.state_dict()[direction], wanted)
     path, given = read_base(tmp_path, "G")
     other = TrainSettings.model_validate({**rvc().model_dump(), "sample_rate": 48_000})
     with torch.device("meta"):
