@@ -17,6 +17,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from offline.mp4 import writing_mp4
 from offline.tags import Tags, put_tags, tags_of
 from stream.audio import Audio
 from stream.errors import AudioError, ConfigError
@@ -33,7 +34,6 @@ SUBTYPES = {  # what is written where nothing else is asked for: as exact as the
 }
 MP4 = ".m4a"  # the one that PyAV writes
 MOST_IN_WAV = 0xFFFF_0000  # bytes of samples: sizes in a WAV file have 32 bits
-M4A_BITS = 256_000  # bits a second of AAC
 CUT_OFF = 1.0  # seconds that may be missing of what a file announces
 
 # Where each channel of a file goes in stereo, as (left, right): Recommendation ITU-R BS.775-3,
@@ -175,7 +175,7 @@ def writing(
     tagged = path.with_name(f".{path.stem}.{os.getpid()}.tagged{ending}")
     try:
         if ending == MP4:
-            with _mp4(beside, rate, channels) as sink:
+            with writing_mp4(pyav(path), beside, rate, channels) as sink:
                 yield sink
         else:
             kind = subtype or SUBTYPES[ending]
@@ -363,41 +363,3 @@ def pyav(path: Path) -> ModuleType:
         f"{path} is no WAV, FLAC, Ogg or MP3. If it is audio or video of another kind, "
         "`pip install 'timbral[offline]'` adds the reader for it."
     )
-
-
-@contextmanager
-def _mp4(path: Path, rate: int, channels: int) -> Generator[Sink, None, None]:
-    """AAC in an MP4 container."""
-    av = pyav(path)
-    layouts = {1: "mono", 2: "stereo", 6: "5.1"}
-    if channels not in layouts:
-        raise AudioError(f"M4A is written with 1, 2 or 6 channels, not {channels}. Write .flac.")
-    try:
-        with av.open(str(path), "w", format="mp4") as container:
-            stream = container.add_stream("aac", rate=rate, layout=layouts[channels])
-            stream.bit_rate = M4A_BITS
-            yield _Encoder(av, container, stream, layouts[channels])
-            container.mux(stream.encode(None))
-    except av.FFmpegError as error:
-        raise AudioError(f"{path} cannot be written: {error}.") from error
-
-
-@dataclass
-class _Encoder:
-    """Writes blocks into a stream of an open container."""
-
-    av: ModuleType
-    container: Any
-    stream: Any
-    layout: str
-    frames: int = 0
-
-    def write(self, block: Audio) -> None:
-        planes = np.ascontiguousarray(block.reshape(len(block), -1).T, np.float32)
-        if not planes.size:
-            return
-        frame = self.av.AudioFrame.from_ndarray(planes, format="fltp", layout=self.layout)
-        frame.sample_rate = self.stream.rate
-        frame.pts = self.frames
-        self.frames += planes.shape[1]
-        self.container.mux(self.stream.encode(frame))
