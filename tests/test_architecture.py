@@ -45,6 +45,7 @@ KEPT_IN = {  # packages that only these places may import
     "parselmouth": ("stream/models/f0/recordings.py", "offline/"),
     "pedalboard": ("offline/effects/board.py",),  # GPL-3
     "python_stretch": ("offline/keyshift.py",),
+    "python_stretch": ("offline/keyshift.py",),
     "pyworld": ("stream/models/f0/recordings.py", "offline/"),
 }
 UNLISTED = {"parselmouth": ["praat-parselmouth"]}  # what a wheel does not tell of itself
@@ -173,7 +174,12 @@ def test_the_wheel_holds_the_command_the_models_and_the_page(tmp_path: Path) -> 
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         held = set(wheel.namelist())
-    folders = ("stream/models/starter", "stream/models/assets", "clients/web")
+    folders = (
+        "stream/models/starter",
+        "stream/models/assets",
+        "clients/web",
+        "offline/effects/built_in",
+    )
     data = {path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()}
     code = {path for path in sources() if "__pycache__" not in path.parts}
     wanted = {path.relative_to(ROOT).as_posix() for path in data | code}
