@@ -137,31 +137,20 @@ def add_token(
       timbral tokens add studio --voice starter --max-streams 2 --minutes-per-day 120
       timbral tokens add prometheus --operator --max-streams 1
     """
-    from datetime import timedelta
-
-    from pydantic import ValidationError
-
-    from server.auth import utc_day
-    from server.tokens import Token, digest, new_secret
     from server.tokens import add_token as add
-    from stream.errors import ConfigError
+    from server.tokens import make_token, new_secret
 
-    secret, today = new_secret(), utc_day()
-    try:
-        token = Token(
-            name=name,
-            sha256=digest(secret),
-            made=today,
-            expires=None if days is None else today + timedelta(days=days),
-            voices=tuple(voice) if voice else None,
-            max_streams=max_streams,
-            minutes_per_day=minutes_per_day,
-            upload_bytes=upload_mib << 20,
-            operator=operator,
-        )
-    except (ValidationError, OverflowError) as error:
-        text = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise ConfigError(f"No token was made: {text}.") from error
+    secret = new_secret()
+    token = make_token(
+        name,
+        secret,
+        days=days,
+        voices=tuple(voice) if voice else None,
+        max_streams=max_streams,
+        minutes_per_day=minutes_per_day,
+        upload_bytes=upload_mib << 20,
+        operator=operator,
+    )
     path = _tokens_file(file)
     add(path, token)
     typer.echo(secret)

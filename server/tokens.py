@@ -11,10 +11,10 @@ import os
 import secrets
 import stat
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -83,6 +83,23 @@ def new_secret() -> str:
 def digest(secret: str) -> str:
     """What is kept of a token: SHA-256 of its UTF-8, hexadecimal."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def make_token(name: str, secret: str, *, days: int | None, **rights: Any) -> Token:
+    """The token `name` for `secret`, good for so many days from today on.
+
+    rights  other fields of `Token`
+
+    Raises `ConfigError` for what cannot be.
+    """
+    today = datetime.now(timezone.utc).date()
+    try:
+        expires = None if days is None else today + timedelta(days=days)
+        return Token(name=name, sha256=digest(secret), made=today, expires=expires, **rights)
+    except ValidationError as error:
+        raise ConfigError(f"No token was made: {error.errors()[0]['msg']}.") from error
+    except OverflowError as error:
+        raise ConfigError(f"No token was made: {error}.") from error
 
 
 def find(given: str, tokens: Iterable[Token]) -> Token | None:
