@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from stream.models.store import STARTERS
+
 ROOT = Path(__file__).parent.parent
 AREAS = ("stream", "server", "offline", "clients")
 MAY_IMPORT = {
@@ -175,7 +177,7 @@ def test_the_wheel_holds_the_command_the_models_and_the_page(tmp_path: Path) -> 
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         held = set(wheel.namelist())
     folders = (
-        "stream/models/starter",
+        *(f"stream/models/{name}" for name in STARTERS),
         "stream/models/assets",
         "clients/web",
         "offline/effects/built_in",

@@ -27,7 +27,9 @@ from stream.models.voice import (
 )
 
 PACKAGE = Path(__file__).parent
-STARTER = "starter"
+STARTERS = ("starter", "starter-low", "starter-high")
+"""The voices that are inside the package."""
+STARTER = STARTERS[0]
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,12 @@ class Asset:
 
 
 class Store:
-    """The voices under `home`/voices, next to the starter, which is inside the package.
+    """The voices under `home`/voices, next to the starters, which are inside the package.
 
     Loads each voice and each encoder once per device and shares it; safe to call from threads.
 
     threads  that one call of a full-size model may use; by default all cores, 4 at most. The
-             starter's models are too small to share.
+             starters' models are too small to share.
     """
 
     def __init__(self, home: Path | None = None, *, threads: int | None = None) -> None:
@@ -58,14 +60,14 @@ class Store:
         self._detectors = Detectors(self.home)
 
     def names(self) -> list[str]:
-        """All voices, the starter first."""
-        return [STARTER, *sorted(path.name for path in self._folders())]
+        """All voices, the starters first."""
+        return [*STARTERS, *sorted(path.name for path in self._folders())]
 
     def folder(self, name: str) -> Path:
         """The bundle's folder; raises `VoiceNotFound`."""
         if name not in self.names():
             raise VoiceNotFound(name, self.names())
-        return PACKAGE / STARTER if name == STARTER else self.home / "voices" / name
+        return PACKAGE / name if name in STARTERS else self.home / "voices" / name
 
     def card(self, name: str) -> VoiceCard:
         """What the voice says of itself; raises `VoiceNotFound` and `BadBundle`."""
@@ -92,9 +94,7 @@ class Store:
                 )
             return self._voices[key]
 
-    def encoder(
-        self, identity: str, device: Device = "auto", *, needed_by: str
-    ) -> ContentEncoder:
+    def encoder(self, identity: str, device: Device = "auto", *, needed_by: str) -> ContentEncoder:
         """A content encoder by its id; raises `AssetMissing` and `ModelError`.
 
         needed_by   who asks for it, as the beginning of a sentence: "Voice 'ada'"
@@ -142,10 +142,10 @@ class Store:
         return card
 
     def remove(self, name: str) -> None:
-        """Delete a voice from the store; raises `VoiceNotFound`, and `ConfigError` for starter."""
+        """Delete a voice from the store; raises `VoiceNotFound`; `ConfigError` for a starter."""
         folder = self.folder(name)
-        if name == STARTER:
-            raise ConfigError("The starter voice is part of timbral and cannot be removed.")
+        if name in STARTERS:
+            raise ConfigError(f"The voice '{name}' is part of timbral and cannot be removed.")
         with self._loading:
             self._voices = {key: voice for key, voice in self._voices.items() if key[0] != name}
         shutil.rmtree(folder)
@@ -156,7 +156,7 @@ class Store:
             yield from (
                 path
                 for path in voices.iterdir()
-                if path.is_dir() and not path.name.startswith(".") and path.name != STARTER
+                if path.is_dir() and not path.name.startswith(".") and path.name not in STARTERS
             )
 
     def _encoder(self, identity: str, device: Device, needed_by: str) -> ContentEncoder:

@@ -18,6 +18,7 @@ from published import rvc_file, save_pth
 from server.config import Limits, ServerConfig
 from server.studio import Studio
 from stream.errors import ConfigError, TimbralError
+from stream.models.store import STARTERS
 
 Answer = tuple[int, str]
 SMALL = Limits(upload_bytes=3 << 20)
@@ -211,7 +212,7 @@ def test_a_checkpoint_becomes_a_voice_of_the_server(tmp_path: Path) -> None:
     with pytest.raises(TimbralError, match="web page"):
         studio.add([path], "eve", None)
     studio.remove("ada")
-    assert [card["name"] for card in studio.cards()] == ["starter"]
+    assert [card["name"] for card in studio.cards()] == [*STARTERS]
     studio.close()
     with pytest.raises(TimbralError, match="stopping"):
         studio.add([path], "eve", None)

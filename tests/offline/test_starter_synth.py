@@ -17,6 +17,7 @@ from offline.train.student import Student  # noqa: E402
 from offline.train.warm import scale_in  # noqa: E402
 from stream.excitation import Excitation  # noqa: E402
 from stream.models.index import RetrievalIndex  # noqa: E402
+from stream.models.store import STARTERS  # noqa: E402
 from stream.models.voice import read_card, verify  # noqa: E402
 
 torch.set_num_threads(1)  # the sums here are small: threads only wait for each other
@@ -104,6 +105,13 @@ def test_a_voice_is_made_from_nothing_and_the_next_one_from_it(work: Path, tmp_p
     alike = [scale_in(tmp_path / s.name / "synth.onnx") for s in (first, second)]
     assert all(part is not None for part in alike)
     np.testing.assert_array_equal(*alike)
+
+
+def test_every_voice_of_the_package_is_a_blend_in_the_store() -> None:
+    assert tuple(spoken.name for spoken in target.TARGETS) == STARTERS
+    for spoken in target.TARGETS:
+        assert len(spoken.blend) > 1
+        assert sum(spoken.blend.values()) == pytest.approx(1.0)
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:

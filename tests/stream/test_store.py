@@ -7,7 +7,7 @@ import pytest
 
 from stream.errors import AssetMissing, BadBundle, ConfigError, VoiceNotFound
 from stream.models.digest import sha256
-from stream.models.store import PACKAGE, Store
+from stream.models.store import PACKAGE, STARTERS, Store
 from stream.models.voice import CARD, SYNTH, load_encoder
 
 
@@ -30,20 +30,27 @@ def edit(folder: Path, **changes: Any) -> None:
     (folder / CARD).write_text(json.dumps(card | changes))
 
 
-def test_the_starter_is_always_there(store: Store) -> None:
-    assert store.names() == ["starter"]
-    voice = store.load("starter", "cpu")
-    assert voice.card.name == "starter"
-    assert voice.provider == "CPUExecutionProvider"
-    assert store.load("starter", "cpu") is voice
+def test_the_starters_are_always_there_and_load(store: Store) -> None:
+    assert store.names() == ["starter", "starter-low", "starter-high"]
+    for name in STARTERS:
+        voice = store.load(name, "cpu")
+        assert voice.card.name == name
+        assert voice.provider == "CPUExecutionProvider"
+        assert store.load(name, "cpu") is voice
+        assert store.preview(name) is not None
+
+
+def test_the_starters_are_a_low_a_middle_and_a_high_voice(store: Store) -> None:
+    medians = {name: store.card(name).f0_median_hz or 0.0 for name in STARTERS}
+    assert medians["starter-low"] < 140.0 < medians["starter"] < 200.0 < medians["starter-high"]
 
 
 def test_an_added_voice_loads_and_shares_the_encoder(store: Store, bundle: Path) -> None:
     assert store.add(bundle).name == "ada"
-    assert store.names() == ["starter", "ada"]
+    assert store.names() == [*STARTERS, "ada"]
     assert store.load("ada", "cpu").encoder is store.load("starter", "cpu").encoder
     store.remove("ada")
-    assert store.names() == ["starter"]
+    assert store.names() == [*STARTERS]
     with pytest.raises(VoiceNotFound, match="There are: starter"):
         store.load("ada", "cpu")
 
@@ -57,9 +64,11 @@ def test_a_voice_of_the_same_name_is_not_replaced(store: Store, bundle: Path) ->
         store.add(bundle)
 
 
-def test_the_starter_cannot_be_removed(store: Store) -> None:
+@pytest.mark.parametrize("name", STARTERS)
+def test_a_starter_cannot_be_removed(store: Store, name: str) -> None:
     with pytest.raises(ConfigError, match="cannot be removed"):
-        store.remove("starter")
+        store.remove(name)
+    assert store.load(name, "cpu").card.name == name
 
 
 @pytest.mark.parametrize("name", ["", "..", "../home", "/etc", "ada/../starter", "none"])
@@ -74,7 +83,7 @@ def test_an_altered_file_is_refused_and_nothing_is_installed(store: Store, bundl
         file.write(b"\0\0\0\0")
     with pytest.raises(BadBundle, match=r"synth.onnx was altered"):
         store.add(bundle)
-    assert store.names() == ["starter"]
+    assert store.names() == [*STARTERS]
     assert not list((store.home / "voices").glob("*")) if store.home.exists() else True
 
 

@@ -26,7 +26,7 @@ from stream.errors import (
     VoiceError,
 )
 from stream.importer.voices import advice, import_voice, voice_name
-from stream.models.store import Store
+from stream.models.store import STARTERS, Store
 from stream.models.voice import INDEX
 
 NARROW = 8
@@ -85,7 +85,7 @@ def zipped(path: Path, *members: Path) -> Path:
 def test_a_checkpoint_becomes_a_voice(store: Store, files: Path) -> None:
     steps: list[tuple[int, int]] = []
     card = import_voice([ada(files)], store=store, progress=lambda *at: steps.append(at))
-    assert store.names() == ["starter", "ada-lovelace"]
+    assert store.names() == [*STARTERS, "ada-lovelace"]
     assert store.card("ada-lovelace") == card
     assert (card.kind, card.rvc_version, card.sample_rate) == ("nsf", "v2", 40_000)
     assert (card.encoder, card.feature_dim, card.f0_median_hz) == ("contentvec-768", 768, None)
@@ -122,7 +122,7 @@ def test_the_command_says_what_was_added_and_what_is_missing(
     assert "Added ada: RVC v2, 40000 Hz, with an index, encoder contentvec-768." in told.stdout
     assert "timbral models pull contentvec-768" in told.stdout
     assert isinstance(run(app, ["voices", "add", str(index)]).exception, ConfigError)
-    assert Store(tmp_path / "home").names() == ["starter", "ada"]
+    assert Store(tmp_path / "home").names() == [*STARTERS, "ada"]
 
 
 def test_the_index_is_taken_from_the_archive_or_as_told(
@@ -260,7 +260,7 @@ def test_a_bad_file_leaves_nothing_behind(
     with pytest.raises(error):
         import_voice([path], store=store)
     assert nothing_left(store)
-    assert store.names() == ["starter"]
+    assert store.names() == [*STARTERS]
 
 
 def test_several_voices_are_told_and_what_is_none_is_passed_over(
