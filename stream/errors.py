@@ -17,6 +17,7 @@ TimbralError
 ├── TrainingError         a voice cannot be trained, or its training broke down
 │   ├── CheckpointError       what training goes on from cannot be written or read
 │   └── BadExport             the voice that came out is not the one that was trained
+├── JobNotFound           there is no job of that id
 ├── Cancelled             somebody wanted the work to end; raised out of a progress callback
 ├── DeviceError           a microphone, a loudspeaker or the virtual microphone cannot be used
 └── LinkError             the server cannot be reached, or ended the conversation
@@ -142,6 +143,13 @@ class BadExport(TrainingError):
             f"The voice was not installed: {why}. Export another step (timbral train export), and "
             "tell us of it: this is a fault of timbral's or of this machine's ONNX Runtime."
         )
+
+
+class JobNotFound(TimbralError):
+    """Raised when there is no job of that id, or it is somebody else's."""
+
+    def __init__(self, identity: str) -> None:
+        super().__init__(f"No job '{identity}'. See `timbral jobs list`.")
 
 
 class Cancelled(TimbralError):

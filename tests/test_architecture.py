@@ -48,6 +48,7 @@ KEPT_IN = {  # packages that only these places may import
     "pedalboard": ("offline/effects/board.py",),  # GPL-3
     "python_stretch": ("offline/keyshift.py",),
     "python_stretch": ("offline/keyshift.py",),
+    "ray": ("offline/jobs/cluster.py",),
     "pyworld": ("stream/models/f0/recordings.py", "offline/"),
 }
 UNLISTED = {"parselmouth": ["praat-parselmouth"]}  # what a wheel does not tell of itself
