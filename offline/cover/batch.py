@@ -36,6 +36,7 @@ class Request(BaseModel):
     step: str | None = None
     f0_in: str | None = None
     f0_out: str | None = None
+    report: bool = False
     device: str = "auto"
 
     def keep(self, home: Path) -> None:

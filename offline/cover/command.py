@@ -68,6 +68,9 @@ OneStep = Annotated[
 ]
 Again = Annotated[bool, typer.Option("--again", help="Make that step, or the mix, anew.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan, and what is kept of it.")]
+Report = Annotated[
+    bool, typer.Option("--report/--no-report", help="A page about each cover, beside it: .html.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what was broken off.")]
 
 
@@ -98,6 +101,7 @@ def cover(
     again: Again = False,
     dry_run: DryRun = False,
     resume: Resume = False,
+    report: Report = True,
     device: DeviceName = "auto",
     *,
     controls: dict[str, Any],

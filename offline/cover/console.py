@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -63,6 +64,7 @@ class Options(BaseModel):
     again: bool = False
     dry_run: bool = False
     resume: bool = False
+    report: bool = True
     device: str = "auto"
     controls: dict[str, Any] = {}
 
@@ -119,6 +121,7 @@ def requested(options: Options) -> Request:
         format=options.format,
         settings=settings,
         step=options.step,
+        report=options.report,
         f0_in=str(options.f0_in.absolute()) if options.f0_in else None,
         f0_out=str(options.f0_out.absolute()) if options.f0_out else None,
         device=options.device,
@@ -185,6 +188,7 @@ def _wanted(request: Request, target: Path, *, again: bool = False) -> Wanted:
         again=again,
         f0_in=Path(request.f0_in) if request.f0_in else None,
         f0_out=Path(request.f0_out) if request.f0_out else None,
+        report=request.report,
     )
 
 
@@ -194,7 +198,7 @@ def _show(request: Request, tools: Tools, cache: Cache, echo: Echo) -> int:
         if is_address(source):
             echo(f"{source}: is heard when it is fetched")
             continue
-        wanted = _wanted(request, target)
+        wanted = replace(_wanted(request, target), report=False)
         song, plan = prepare(Path(source), request.settings, tools, wanted, Unwatched())
         echo(f"{source}: {song.seconds:.1f} s -> {target}")
         for note in song.notes:
@@ -214,7 +218,8 @@ def told(result: Result) -> str:
     if cover.target is None:
         return f"{result.target}: {speed}{notes}"
     lufs, peak = cover.figures["lufs"], cover.figures["true_peak_db"]
-    return f"{cover.target}: {speed}, {lufs:.1f} LUFS, {peak:.1f} dBTP{notes}"
+    page = f"\n  all about it: {cover.report}" if cover.report else ""
+    return f"{cover.target}: {speed}, {lufs:.1f} LUFS, {peak:.1f} dBTP{notes}{page}"
 
 
 @contextmanager

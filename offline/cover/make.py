@@ -5,13 +5,13 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from offline.cache import META, Cache
 from offline.cover.mixdown import figures_of
 from offline.cover.plan import Plan, Progress
-from offline.cover.recipe import CURVE, MIX, plan_cover
+from offline.cover.recipe import CURVE, MIX, looks, plan_cover
 from offline.cover.run import Unwatched, Watcher, run
 from offline.cover.settings import CoverSettings
 from offline.cover.song import Song, listen
@@ -35,6 +35,7 @@ class Cover:
     folders  by the name of each step that was asked for, where its files are
     figures  what was measured of the mix: LUFS, dBTP, gains
     took     s
+    report   the page about it, when one was asked for
     """
 
     song: Song
@@ -44,6 +45,7 @@ class Cover:
     folders: Mapping[str, Path]
     figures: Mapping[str, float]
     took: float
+    report: Path | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -60,7 +62,8 @@ class Wanted:
     step      go no further than this step, and write its files to the folder `target` instead
     again     make that step (or the mix) anew, even if it was made before
     f0_in     a file with the pitch to sing;  f0_out  one to write it to
-    all_parts have every step's files at hand at the end, for a report
+    all_parts have every step's files at hand at the end
+    report    write a page about the cover beside it, under its name with .html; not of a step
     """
 
     target: Path
@@ -69,6 +72,7 @@ class Wanted:
     f0_in: Path | None = None
     f0_out: Path | None = None
     all_parts: bool = False
+    report: bool = False
 
 
 def prepare(
@@ -91,7 +95,8 @@ def prepare(
         check_curve(wanted.f0_out)
     given = read_curve(wanted.f0_in) if wanted.f0_in else None
     song = listen(path, _told(watcher or Unwatched(), HEARING))
-    plan = plan_cover(song, settings, tools, given=given)
+    report = wanted.report and wanted.step is None
+    plan = plan_cover(song, settings, tools, given=given, report=report)
     if wanted.step:
         plan.task(wanted.step)
     return song, plan
@@ -119,8 +124,9 @@ def make_cover(
     goal = wanted.step or "mix"
     if wanted.again:
         cache.forget(plan.task(goal).step)
+    later = looks(plan)
     goals = [*(plan.names if wanted.all_parts else ()), goal, *(["f0"] if wanted.f0_out else ())]
-    goals = list(dict.fromkeys(goals))
+    goals = [name for name in dict.fromkeys(goals) if name not in later]
     _check_room(song, plan, cache, goals)
     many = workers or min(4, os.cpu_count() or 1)
     folders = run(plan, cache, goals, workers=many, watcher=told)
@@ -131,7 +137,13 @@ def make_cover(
         return Cover(song, settings, plan, None, folders, {}, time.monotonic() - begun)
     export(folders["mix"] / MIX, wanted.target, song.path, _told(told, WRITING))
     figures = figures_of(folders["mix"])
-    return Cover(song, settings, plan, wanted.target, folders, figures, time.monotonic() - begun)
+    cover = Cover(song, settings, plan, wanted.target, folders, figures, time.monotonic() - begun)
+    if not later:
+        return cover
+    from offline.cover.report import write
+
+    shown = run(plan, cache, ("f0", *later), workers=many, watcher=told)
+    return replace(cover, report=write(cover, shown, wanted.target.with_suffix(".html")))
 
 
 def export(mix: Path, target: Path, source: Path, progress: Progress | None = None) -> None:

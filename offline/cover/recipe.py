@@ -12,9 +12,11 @@ from offline.cover.settings import CoverSettings, Separation
 from offline.cover.song import Song, read
 from offline.cover.tools import Tools, package_versions
 from offline.curve import Curve, read_curve, write_curve
+from offline.judge.similarity import MODEL as SPEAKER
 from offline.separate.files import separate
 from stream.controls import Controls
 from stream.models.digest import sha256 as file_digest
+from stream.models.speaker import CARD as SPEAKER_CARD
 
 # Of the code of each step: raised when the same inputs come to give another result.
 VERSIONS = {
@@ -25,8 +27,11 @@ VERSIONS = {
     "effects": 1,
     "key": 1,
     "mix": 1,
+    "look": 1,
+    "judge": 1,
 }
 SONG, CURVE, VOICE, MIX = "song.wav", "f0.csv", "voice.wav", "mix.wav"
+LOOK, PITCH_AFTER, JUDGE = "look at ", "f0 of the new voice", "judge"  # tasks of a report
 DETECTING = ("f0_methods", "f0_blend")  # controls that the step f0 uses, and convert does not
 SHIFT_PACKAGES, EFFECT_PACKAGES = ("python-stretch",), ("pedalboard",)
 
@@ -190,13 +195,51 @@ class Recipe:
         needs = tuple(dict.fromkeys(task.name for task in tasks))
         return self.add(Task("mix", step, needs, build, "mix"))
 
+    def look(self, name: str, source: Stem) -> Task:
+        """What a report shows of `source`; the task is called after `name`."""
+        step = step_after("look", VERSIONS["look"], {}, (source.task,), inputs=(source.file,))
+
+        def build(folders: Mapping[str, Path], out: Path, progress: Progress) -> None:
+            from offline.cover.look import look
+
+            look(source.of(folders), out, progress)
+
+        return self.add(Task(LOOK + name, step, (source.task.name,), build, "look at it"))
+
+    def judge(self, old: Stem, new: Stem, before: Stem, after: Stem) -> Task:
+        """The old voice and the new one, with the pitch of both, and the new one's own preview."""
+        store = self.tools.store
+        preview = store.preview(self.settings.voice)
+        card = store.home / "models" / SPEAKER / SPEAKER_CARD
+        models = tuple(file_digest(path) for path in (preview, card) if path and path.is_file())
+        stems = (old, new, before, after)
+        step = step_after(
+            "judge", VERSIONS["judge"], {"files": [stem.file for stem in stems]},
+            tuple(stem.task for stem in stems), models=models,
+        )  # fmt: skip
+
+        def build(folders: Mapping[str, Path], out: Path, _progress: Progress) -> None:
+            from offline.cover.judge import judge
+
+            files = (old.of(folders), new.of(folders))
+            judge(files, (before.of(folders), after.of(folders)), preview, store.home, out)
+
+        needs = tuple(dict.fromkeys(stem.task.name for stem in stems))
+        return self.add(Task(JUDGE, step, needs, build, "judge the new voice"))
+
 
 def plan_cover(
-    song: Song, settings: CoverSettings, tools: Tools, *, given: Curve | None = None
+    song: Song,
+    settings: CoverSettings,
+    tools: Tools,
+    *,
+    given: Curve | None = None,
+    report: bool = False,
 ) -> Plan:
-    """The plan of a cover; its last task is "mix".
+    """The plan of a cover; "mix" is the goal.
 
-    given  what is sung, over the song's time, instead of what a detector hears in it
+    given   what is sung, over the song's time, instead of what a detector hears in it
+    report  plan what a report shows as well: the tasks in `looks`
 
     Law: what a step makes depends on its key alone: on the song's sound, the settings that it
     uses, the models and the version of its code. Raises what is known to be missing beforehand:
@@ -214,9 +257,8 @@ def plan_cover(
         voice, _ = recipe.apart("denoise", voice, settings.denoise, "take the noise off")
     band = recipe.key("key-band", band, sung=False)
     pitch = recipe.pitch("f0", voice, given)
-    new = recipe.effects(
-        "effects", recipe.sing("convert", settings.voice, voice, pitch), settings.effects
-    )
+    sung_anew = recipe.sing("convert", settings.voice, voice, pitch)
+    new = recipe.effects("effects", sung_anew, settings.effects)
     old_backing = new_backing = backing
     if backing and settings.backing_voice:
         low = recipe.pitch("f0-backing", backing)
@@ -224,8 +266,21 @@ def plan_cover(
         new_backing = recipe.effects("effects-backing", sung, settings.backing_effects)
     elif backing:
         new_backing = recipe.key("key-backing", backing, sung=True)
-    recipe.mix(whole, Parts(voice, new, band, old_backing, new_backing))
+    mix = recipe.mix(whole, Parts(voice, new, band, old_backing, new_backing))
+    if report:
+        stems = {"the song": whole, "its voice": voice, "the new voice": new, "the band": band}
+        if new_backing:
+            stems["the backing"] = new_backing
+        for name, stem in (stems | {"the cover": Stem(mix, MIX)}).items():
+            recipe.look(name, stem)
+        after = recipe.pitch(PITCH_AFTER, sung_anew)
+        recipe.judge(voice, sung_anew, pitch, after)
     return Plan(tuple(recipe.tasks))
+
+
+def looks(plan: Plan) -> tuple[str, ...]:
+    """The tasks that are for a report only."""
+    return tuple(n for n in plan.names if n.startswith(LOOK) or n in (PITCH_AFTER, JUDGE))
 
 
 def moved(controls: Controls, semitones: int) -> Controls:

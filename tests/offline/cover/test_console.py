@@ -78,6 +78,16 @@ def test_a_bad_song_ends_no_batch_and_the_rest_can_be_resumed(home: Path, tmp_pa
         typed("cover", "--resume")
 
 
+def test_a_cover_has_its_page_unless_it_is_not_wanted(home: Path, tmp_path: Path) -> None:
+    song = halves.write_song(tmp_path / "song.wav")
+    status, said = typed("cover", song, "-o", tmp_path / "cover.flac")
+    assert (status, f"all about it: {tmp_path / 'cover.html'}" in said) == (0, True)
+    assert "sung by starter" in (tmp_path / "cover.html").read_text("utf-8")
+    status, said = typed("cover", song, "-o", tmp_path / "bare.flac", "--no-report")
+    assert (status, "all about it" in said) == (0, False)
+    assert not (tmp_path / "bare.html").exists()
+
+
 def test_nothing_named_is_told(home: Path) -> None:
     with pytest.raises(ConfigError, match="Name a song"):
         typed("cover")

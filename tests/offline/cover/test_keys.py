@@ -29,10 +29,12 @@ FULL = {
 VOCAL = {"f0", "convert", "mix"}
 
 
-def keys(song: Path, home: Path, values: Mapping[str, Any], **digests: str) -> dict[str, str]:
+def keys(
+    song: Path, home: Path, values: Mapping[str, Any], *, report: bool = False, **digests: str
+) -> dict[str, str]:
     """The key of every step."""
     tools = halves.tools(home, **digests)
-    plan = plan_cover(listen(song), checked(values), tools)
+    plan = plan_cover(listen(song), checked(values), tools, report=report)
     return {task.name: task.step.key for task in plan.tasks}
 
 
@@ -129,13 +131,22 @@ def test_a_voice_trained_again_under_its_name_is_sung_again(song: Path, home: Pa
 def test_new_code_of_a_step_touches_it(
     song: Path, home: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = keys(song, home, {"key": 2, "effects": ""})
+    before = keys(song, home, {"key": 2, "effects": ""}, report=True)
     monkeypatch.setitem(VERSIONS, name, VERSIONS[name] + 1)
-    after = keys(song, home, {"key": 2, "effects": ""})
+    after = keys(song, home, {"key": 2, "effects": ""}, report=True)
     if name == "effects":  # not part of this plan
         assert after == before
+    elif name in ("look", "judge"):  # of the report alone
+        found = changed(before, after)
+        assert found == {task for task in before if task.startswith(name)} != set()
     else:
         assert "mix" in changed(before, after)
+
+
+def test_a_report_changes_nothing_of_the_cover(song: Path, home: Path) -> None:
+    plain, shown = keys(song, home, FULL), keys(song, home, FULL, report=True)
+    assert plain.items() < shown.items()
+    assert "look at the backing" in shown
 
 
 def test_a_given_pitch_replaces_the_one_detected(song: Path, home: Path) -> None:
