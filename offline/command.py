@@ -118,3 +118,40 @@ def f0(
     write_curve(target, curve)
     median = f"median {curve.median_hz:.0f} Hz" if curve.median_hz else "no voice found"
     typer.echo(f"{target}: {len(curve.hz)} points, {median}")
+
+
+@app.command()
+def compare(
+    one: Annotated[Path, typer.Argument(metavar="A", help="A sound file.")],
+    other: Annotated[Path, typer.Argument(metavar="B", help="The one to compare it with.")],
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with pictures and both sounds here.")
+    ] = None,
+) -> None:
+    """Compare two sound files in figures.
+
+    Loudness, clipping and pitch of each; how alike the speakers are (`timbral models pull
+    speaker-ge2e`), how well the melody of one is kept in the other, how far their spectra are
+    apart.
+
+    \b
+    Examples:
+      timbral compare song.mp3 cover.flac
+      timbral compare vocals.wav converted.wav --html apart.html
+    """
+    from offline.compare import check_page, write_page
+    from offline.compare import compare as run
+    from stream.home import default_home
+
+    if html:
+        check_page(html, (one, other))
+    found = run(one, other, default_home())
+    wide = max(len(name) for name, *_ in [*found.each, *found.both])
+    for name, a, b in found.each:
+        typer.echo(f"{name:{wide}}  {a:>10}  {b:>10}")
+    for name, value in found.both:
+        typer.echo(f"{name:{wide}}  {value:>10}")
+    for why in found.missing:
+        typer.echo(why)
+    if html:
+        typer.echo(f"all about it: {write_page(found, html)}")
