@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,10 @@ import server.command
 import stream.command
 from stream.errors import TimbralError
 from stream.options import DeviceName, Profile, VoiceName
+
+if TYPE_CHECKING:
+    from server.config import ServerConfig
+    from server.jobs import Jobs
 
 app = typer.Typer(
     name="timbral",
@@ -121,10 +125,22 @@ def version() -> None:
     typer.echo(installed("timbral"))
 
 
+def open_jobs(config: "ServerConfig") -> "Jobs | None":
+    """Who makes covers for a server of these settings; None without the extra `offline`."""
+    from importlib.util import find_spec
+
+    if not all(map(find_spec, ("av", "pyloudnorm", "scipy"))):
+        return None
+    from offline.jobs.runner import Runner
+    from stream.home import default_home
+
+    return Runner(config.home or default_home(), device=config.device.split(",")[0])
+
+
 def main() -> None:
     """Run the command; an error that we raise on purpose is one line and exit status 1."""
     try:
-        app()
+        app(obj=open_jobs)
     except TimbralError as error:
         typer.echo(f"timbral: {error}", err=True)
         sys.exit(1)

@@ -21,6 +21,7 @@ from server.config import ServerConfig
 from server.door import Certificate, Door, handler_limits
 from server.failures import GOING_AWAY
 from server.figures import Figures
+from server.jobs import Desk, OpenJobs
 from server.logs import Audit
 from server.pages import add_pages, assets, count, harden
 from server.places import Ledger, Places, usage_path
@@ -92,7 +93,12 @@ class Server:
     that cannot be used.
     """
 
-    def __init__(self, config: ServerConfig, open_voices: Callable[[], Voices]) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        open_voices: Callable[[], Voices],
+        open_jobs: OpenJobs | None = None,
+    ) -> None:
         self._config = config
         self._open_voices = open_voices
         self._loader = ThreadPoolExecutor(1, "load")
@@ -107,6 +113,7 @@ class Server:
         )
         self._uploads = Uploads(config, self._keeper, self.figures, self._audit)
         self._whole = Whole(config, self._keeper, self._places, self._audit)
+        self._desk = Desk(config, self._places, self._audit, open_jobs)
         self._status = Status(config, self.figures, self._why_not, self._info)
         self._certificate: Certificate | None = None
         if config.cert is not None and config.key is not None:
@@ -161,6 +168,7 @@ class Server:
         for device, provider in warm.providers.items():
             self.figures.provider.set(1, provider=provider, device=device)
         self._loader.submit(attempt, self._voices.measure)
+        await self._desk.start()
         return Running(self.url, self._config.voice, self._provider, warm.latencies)
 
     async def drain(self) -> None:
@@ -192,6 +200,8 @@ class Server:
         self._uploads.stop()
         self._whole.stop()
         with _logged():
+            await self._desk.stop()
+        with _logged():
             self._reception.settle()
         self._audit.say("server stopped")
 
@@ -207,6 +217,7 @@ class Server:
         self._status.route(app)
         self._uploads.route(app)
         self._whole.route(app)
+        self._desk.route(app)
         Shelf(self._config, self._load).route(app)
         add_pages(app, PAGES)
         self.figures.capacity.set(self._config.max_streams)
@@ -308,6 +319,8 @@ class Server:
             with _logged():
                 if self._certificate is not None and self._certificate.refresh():
                     self._audit.say("certificate read anew")
+            with _logged():
+                await self._desk.look(tidy=ticks % round(SETTLE_S / WATCH_S) == 0)
             if ticks % round(SETTLE_S / WATCH_S) == 0:
                 with _logged():
                     self._reception.settle()

@@ -123,6 +123,7 @@ class Gate:
             token.minutes_per_day,
             token.upload_bytes,
             token.operator,
+            token.max_jobs,
         )
 
     def _remembered(self, address: str, now: float) -> deque[float]:

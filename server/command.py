@@ -55,6 +55,7 @@ TokenName = Annotated[str, typer.Argument(metavar="NAME", help="Whose it is.")]
 
 @app.command()
 def serve(
+    context: typer.Context,
     host: Host = None,
     port: Port = None,
     voice: FirstVoice = None,
@@ -100,7 +101,7 @@ def serve(
         "log": log,
     }
     settings = load_config(config, os.environ, flags)
-    run(settings, lambda running: typer.echo(greeting(running, settings.port)))
+    run(settings, lambda running: typer.echo(greeting(running, settings.port)), context.obj)
 
 
 @tokens.command("add")
@@ -119,6 +120,10 @@ def add_token(
     upload_mib: Annotated[
         int, typer.Option(min=0, help="The largest voice that it may add; 0 is none.")
     ] = 0,
+    max_jobs: Annotated[
+        int | None,
+        typer.Option(min=0, help="Covers waiting or being made.  [default: the server's]"),
+    ] = None,
     days: Annotated[
         int | None, typer.Option(min=0, help="For how long it is good.  [default: for ever]")
     ] = None,
@@ -149,6 +154,7 @@ def add_token(
         max_streams=max_streams,
         minutes_per_day=minutes_per_day,
         upload_bytes=upload_mib << 20,
+        max_jobs=max_jobs,
         operator=operator,
     )
     path = _tokens_file(file)
@@ -176,6 +182,7 @@ def list_tokens(file: TokensFile = None) -> None:
             f"{token.max_streams} streams" if token.max_streams is not None else "",
             f"{token.minutes_per_day:g} min a day" if token.minutes_per_day is not None else "",
             f"adds {token.upload_bytes >> 20} MiB" if token.upload_bytes else "",
+            f"{token.max_jobs} jobs" if token.max_jobs is not None else "",
             "operator" if token.operator else "",
         ]
         shown = "; ".join(fact for fact in facts if fact)

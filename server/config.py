@@ -54,6 +54,7 @@ class Limits:
     import_s: Annotated[float, "for making a voice of what was uploaded"] = 180.0
     convert_bytes: Annotated[int, "a file that is to be converted"] = 256 << 20
     convert_s: Annotated[float, "for converting it"] = 600.0
+    song_bytes: Annotated[int, "a song that is to become a cover"] = 512 << 20
     header_s: Annotated[
         float, "for a request to arrive, and for which a connection without one is kept"
     ] = 15.0
@@ -108,6 +109,9 @@ class ServerConfig:
     max_streams: Annotated[
         int, "streams at once at most; fewer when what is measured leaves no room for more"
     ] = 64
+    max_jobs: Annotated[
+        int, "covers of one client that wait or are being made; 0 takes none at all"
+    ] = 4
     easing: Annotated[bool, "under pressure, find the pitch the light way and take longer hops"] = (
         True
     )
@@ -125,6 +129,8 @@ class ServerConfig:
             raise ConfigError(f"port must be within 0..65535, got {self.port}.")
         if self.workers < 1 or self.max_streams < 1 or self.batch < 1:
             raise ConfigError("workers, max_streams and batch must be 1 or more.")
+        if self.max_jobs < 0:
+            raise ConfigError("max_jobs must be 0 or more.")
         if self.drain_s < 0 or self.grace_s < 0:
             raise ConfigError("drain_s and grace_s must be 0 or more.")
         if self.token is not None and len(self.token) < 8:

@@ -23,6 +23,7 @@ class Pass:
 
     voices        that it may speak with; None is all
     upload_bytes  of one voice that it may add; None is as much as the server takes
+    max_jobs      that may wait or run; None is the server's
     """
 
     name: str
@@ -31,6 +32,7 @@ class Pass:
     minutes_per_day: float | None = None
     upload_bytes: int | None = None
     operator: bool = True
+    max_jobs: int | None = None
 
     def may_speak(self, voice: str) -> bool:
         """Whether the voice is one of its own."""

@@ -8,18 +8,22 @@ from typing import Any
 
 from server.app import Running, Server, Voices
 from server.config import ServerConfig
+from server.jobs import OpenJobs
 from server.logs import close_logs, open_logs
 
 
 async def run(
-    config: ServerConfig, open_voices: Callable[[], Voices], announce: Callable[[Running], None]
+    config: ServerConfig,
+    open_voices: Callable[[], Voices],
+    announce: Callable[[Running], None],
+    open_jobs: OpenJobs | None = None,
 ) -> None:
     """Serve until the process is told to stop; raises what keeps the default voice from loading.
 
     SIGTERM lets streams come to their own end for `drain_s` first; SIGINT, or a second signal,
     does not wait.
     """
-    server = Server(config, open_voices)
+    server = Server(config, open_voices, open_jobs)
     told, hurry = asyncio.Event(), asyncio.Event()
 
     def tell(number: int) -> None:
@@ -56,10 +60,13 @@ async def _first_of(*tasks: Coroutine[Any, Any, object]) -> None:
             task.cancel()
 
 
-def serve(config: ServerConfig, announce: Callable[[Running], None]) -> None:
+def serve(
+    config: ServerConfig, announce: Callable[[Running], None], open_jobs: OpenJobs | None = None
+) -> None:
     """Serve the store's voices until SIGINT or SIGTERM.
 
-    announce  is called once the server listens and its default voice can speak
+    announce   is called once the server listens and its default voice can speak
+    open_jobs  makes who does jobs; None, or giving None, when there is nobody
 
     Raises `TimbralError` when the port is taken or the default voice cannot be used.
     """
@@ -72,7 +79,7 @@ def serve(config: ServerConfig, announce: Callable[[Running], None]) -> None:
     open_logs(config)
     try:
         with suppress(KeyboardInterrupt):
-            asyncio.run(run(config, open_voices, announce))
+            asyncio.run(run(config, open_voices, announce, open_jobs))
     finally:
         close_logs()
 

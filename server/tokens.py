@@ -34,7 +34,8 @@ class Token(BaseModel):
     expires  the last day, UTC, on which it is good
     minutes_per_day  of open streams, all together, UTC
     upload_bytes  of one voice that it may add; 0 is none
-    operator  may see /metrics and delete voices
+    max_jobs  that may wait or run; None is the server's, 0 is none
+    operator  may see /metrics and everybody's jobs, and delete voices
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -47,6 +48,7 @@ class Token(BaseModel):
     max_streams: int | None = Field(default=None, ge=1)
     minutes_per_day: float | None = Field(default=None, gt=0)
     upload_bytes: int = Field(default=0, ge=0)
+    max_jobs: int | None = Field(default=None, ge=0)
     operator: bool = False
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from websockets.typing import Subprotocol
 
 from server.app import Server
 from server.config import ServerConfig
+from server.jobs import OpenJobs
 from server.protocol import (
     PATH,
     SUBPROTOCOL,
@@ -31,12 +32,12 @@ HOP = 160  # 20 ms
 
 @asynccontextmanager
 async def serving(
-    voices: FakeVoices | None = None, **settings: Any
+    voices: FakeVoices | None = None, open_jobs: OpenJobs | None = None, **settings: Any
 ) -> AsyncGenerator[Server, None]:
     """A server on a free port, ready."""
     chosen: dict[str, Any] = {"port": 0, "voice": "ada", "max_streams": 8, "easing": False}
     chosen |= settings
-    server = Server(ServerConfig(**chosen), lambda: voices or FakeVoices())
+    server = Server(ServerConfig(**chosen), lambda: voices or FakeVoices(), open_jobs)
     await server.start()
     try:
         await server.warm()

@@ -7,8 +7,12 @@ from typing import get_args
 from calls import FakeVoices
 from pydantic import BaseModel
 
+from offline.cover.settings import Formats
+from offline.jobs.job import Job, State
+from offline.jobs.runner import KEEP_SECONDS, MOST_KEPT
 from server.app import PAGES, Server
 from server.config import Limits, ServerConfig
+from server.jobs import ALIVE_S, MOST_LISTENERS
 from server.protocol import (
     HEADER,
     MAX_AUDIO,
@@ -133,12 +137,26 @@ def test_figures_are_those_of_the_code() -> None:
         f"without a byte for {limits.upload_pause_s:g} s",
         f"at most {limits.convert_bytes >> 20} MiB, and answers",
         f"converted in {limits.convert_s:g} s",
+        f"the file `song`, at most {limits.song_bytes >> 20} MiB",
+        f"The last {MOST_KEPT} that are over are kept, for a week",
+        f"a comment comes every {ALIVE_S:g} s",
+        f"may listen to {MOST_LISTENERS} at once",
         f"slower than {limits.upload_bytes_per_s} bytes a second",
         f"at most {MAX_TEXT // 1024} KiB, a binary frame {MAX_AUDIO // 1024} KiB",
     ):
         assert figure in " ".join(PAGE.split()), figure
     assert limits.failed_hops == 3
+    assert KEEP_SECONDS == 7 * 24 * 3600
     assert tuple(Percentiles.model_fields) == ("p50", "p95", "p99")
+
+
+def test_everything_that_a_job_tells_is_told() -> None:
+    job = Job("1", "ada", "song", "waiting", Path("a"), Path("b"), {}, 0.0)
+    table = rows("Jobs")
+    told = {row[0].strip("`"): row[1] for row in table if len(row) == 3}
+    assert list(told) == list(job.told())
+    assert re.findall(r"`(\w+)`", told["state"]) == list(get_args(State))
+    assert set(get_args(Formats)) <= set(re.findall(r"`(\w+)`", section("Jobs")))
 
 
 def test_every_path_is_told() -> None:
