@@ -28,7 +28,7 @@ types: $(TEST)/installed lint
 	$(TEST)/bin/pyright --pythonpath $(TEST)/bin/python
 
 fast: $(TEST)/installed types
-	$(PYTEST) -m "not slow and not perf"
+	$(PYTEST) -n 2 -m "not slow and not perf"
 
 slow: $(TEST)/installed fast
 	$(PYTEST) -m "slow and not perf"

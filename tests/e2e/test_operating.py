@@ -96,7 +96,7 @@ def test_figures_tell_of_streams_while_they_are_open_and_after() -> None:
                 assert during["timbral_client_streams['(local)']"] == 2
                 assert during["timbral_streams_refused_total['overloaded']"] == 1
                 assert during["timbral_streams_admitted_total[]"] == 2
-                assert during["timbral_hop_load_ratio_count['ada']"] >= 5
+                assert during["timbral_hop_load_ratio_count['ada']"] >= 1
                 assert during["timbral_connections[]"] >= 2
                 await link.send(Stop().model_dump_json())
                 await rest(link)

@@ -88,7 +88,10 @@ def test_names_are_unique_and_counters_are_called_so() -> None:
     assert math.isnan(Summary().quantiles()[0])
 
 
-@given(st.lists(st.floats(0, 5)), st.lists(st.floats(0, 5)))
+LOADS_SEEN = st.lists(st.floats(0, 5, allow_subnormal=False))  # ONNX Runtime flushes those
+
+
+@given(LOADS_SEEN, LOADS_SEEN)
 @settings(max_examples=20)
 def test_buckets_added_are_what_one_would_have_counted(a: list[float], b: list[float]) -> None:
     parts, whole = [Buckets(LOADS), Buckets(LOADS)], Buckets(LOADS)
