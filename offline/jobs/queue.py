@@ -90,14 +90,14 @@ class Queue:
         self._patience = patience
         self._claim = Claim(store.path.parent)
         self._works: dict[str, _Work] = {}
-        self._leading = False
+        self.leading = False  # whether this queue has the claim
 
     def look(self) -> bool:
         """One round; whether anything is running here."""
-        if not self._leading:
+        if not self.leading:
             if not self._claim.hold():
                 return False
-            self._leading = True
+            self.leading = True
             for job in self._store.running():
                 self._put_back(job)
         wanted = {job.id for job in self._store.running() if job.stop}
@@ -123,7 +123,7 @@ class Queue:
             self._works.clear()
             self._executor.close()
             self._claim.release()
-            self._leading = False
+            self.leading = False
 
     def _begin(self, job: Job) -> bool:
         where = self._home, self._device, self._threads

@@ -145,6 +145,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_after_a_kill_the_jobs_go_on_and_no_process_is_left(tmp_path: Path) -> None:
     works = Works(tmp_path)
     works.add("wait")
