@@ -104,9 +104,10 @@ def test_a_voice_is_made_from_nothing_and_the_next_one_from_it(work: Path, tmp_p
         assert (into / "synth.onnx").stat().st_size < 5e6
         index = RetrievalIndex(into / "index.faiss", features.shape[1])
         assert index.blend(features, 0.5).shape == features.shape
-    alike = [scale_in(tmp_path / s.name / "synth.onnx") for s in (first, second)]
-    assert all(part is not None for part in alike)
-    np.testing.assert_array_equal(*alike)
+    one, other = (scale_in(tmp_path / s.name / "synth.onnx") for s in (first, second))
+    assert one is not None
+    assert other is not None
+    np.testing.assert_array_equal(one, other)
 
 
 def test_every_voice_of_the_package_is_a_blend_in_the_store() -> None:
