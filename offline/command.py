@@ -11,6 +11,7 @@ import typer
 from offline.cover.command import app as covers
 from offline.effects.command import app as music
 from offline.jobs.command import app as jobs
+from offline.say.command import app as speech
 from offline.separate.command import separate
 from offline.train.command import app as train
 from offline.voices.command import add_verbs
@@ -20,6 +21,7 @@ from stream.options import DeviceName, F0Blend, Source, Target, VoiceName, contr
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 app.add_typer(covers)
 app.add_typer(music)
+app.add_typer(speech)
 app.add_typer(jobs, name="jobs", rich_help_panel=None)
 app.add_typer(train, name="train", rich_help_panel=None)
 app.command()(separate)

@@ -46,7 +46,7 @@ KEPT_IN = {  # packages that only these places may import
     "soundfile": ("stream/files.py", "offline/"),
     "parselmouth": ("stream/models/f0/recordings.py", "offline/"),
     "pedalboard": ("offline/effects/board.py",),  # GPL-3
-    "python_stretch": ("offline/keyshift.py",),
+    "piper": ("offline/say/piper.py",),  # GPL-3
     "python_stretch": ("offline/keyshift.py",),
     "ray": ("offline/jobs/cluster.py",),
     "pyworld": ("stream/models/f0/recordings.py", "offline/"),

@@ -22,7 +22,7 @@ from stream.models.assets import (
     megabytes,
 )
 
-BASE_CARD, WORDS_CARD = "base.json", "words.json"
+BASE_CARD, WORDS_CARD, SPEECH_CARD = "base.json", "words.json", "speech.json"
 WHEELS = "wheels"  # the folder in downloads that packages lie in
 
 Progress = Callable[[int, int], None]
@@ -38,7 +38,7 @@ class Convert(Protocol):
 
 
 class BaseCard(Strict):
-    """`base.json`, `words.json`: files that are kept as they are published."""
+    """`base.json`, `words.json`, `speech.json`: files that are kept as they are published."""
 
     id: str
     licence: str
@@ -159,6 +159,8 @@ def converter(kind: Kind) -> Convert:
         return add_separator
     if kind == "words":
         return partial(_keep, WORDS_CARD)
+    if kind == "speech":
+        return partial(_keep, SPEECH_CARD)
     return add_base
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stream.errors import AssetMissing, ConfigError
 
-Kind = Literal["encoder", "f0", "base", "speaker", "words", "separator"]
+Kind = Literal["encoder", "f0", "base", "speaker", "words", "separator", "speech"]
 KINDS: dict[Kind, str] = {
     "encoder": "content encoder",
     "f0": "pitch detector",
@@ -21,6 +21,7 @@ KINDS: dict[Kind, str] = {
     "speaker": "speaker model",
     "words": "speech recogniser",
     "separator": "separator of voice and band",
+    "speech": "voice that reads texts",
 }
 
 MANIFEST = Path(__file__).parent / "assets" / "manifest.json"

@@ -176,6 +176,7 @@ CARDS: Mapping[str, Kind] = {
     "base.json": "base",
     "speaker.json": "speaker",
     "words.json": "words",
+    "speech.json": "speech",
 }
 
 

@@ -1,0 +1,1 @@
+"""Text spoken by a voice."""
