@@ -67,7 +67,8 @@ def is_here(url: str) -> bool:
 class VoiceLink:
     """An open stream: audio and messages out, `events` in. Get one from `open_link`.
 
-    `send` numbers the frames and keeps the position, in samples at the client's rate. It waits
+    `send` numbers the frames and keeps the position, in samples at the client's rate; a stream that
+    was resumed (`ready.resumed`) goes on at `ready.position`, or later. It waits
     while the server is held up, and never drops. Methods raise `LinkError` once the conversation
     is over. One task may send while another goes through `events`.
     """
@@ -76,7 +77,7 @@ class VoiceLink:
         self._socket = socket
         self.ready = ready
         self._seq = 0
-        self._position = 0
+        self._position = ready.position
 
     @property
     def position(self) -> int:

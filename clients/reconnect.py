@@ -52,6 +52,7 @@ async def stay_linked(
 ) -> Result:
     """Run `talk` with an open link; when the link breaks, with a new one. Returns what it returns.
 
+    The new link resumes the stream where the server allows that: then its `ready.resumed` is true.
     `start` is asked before each attempt, so that it can name the voice and the controls of the
     moment. `away` is told what broke, and how many seconds pass until the next attempt. Raises
     `LinkError` when the first attempt finds no server, and when the server refuses for a reason
@@ -60,15 +61,19 @@ async def stay_linked(
     stream_url(url)
     pace = backoff or Backoff()
     failures, reached = 0, False
+    secret = ""  # by which the stream of the last link is resumed
     while True:
-        opened = clock()
+        opened, linked = clock(), False
         try:
-            async with open_link(url, start()) as link:
-                opened, reached = clock(), True
+            begin = start().model_copy(update={"resume": secret} if secret else {})
+            async with open_link(url, begin) as link:
+                opened, reached, linked, secret = clock(), True, True, link.ready.resume
                 return await talk(link)
         except LinkError as error:
             if error.code in FINAL or not reached:
                 raise
+            if linked and error.code:
+                secret = ""  # what ended for a reason is not taken up again
             failures = 1 if clock() - opened >= pace.settled else failures + 1
             seconds = pace.wait(failures, chance())
             away(error, seconds)

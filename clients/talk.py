@@ -70,7 +70,8 @@ class Talk:
     wake  returns when the microphone has heard more
 
     Laws: what is sent has the position of its sample on the microphone's own count, so a drop is a
-    gap and never a shift. While the microphone is closed silence is sent, so that nothing moves.
+    gap and never a shift; so is a broken connection whose stream is resumed. While the microphone
+    is closed silence is sent, so that nothing moves.
     """
 
     def __init__(
@@ -99,13 +100,16 @@ class Talk:
     async def run(self, channel: Channel) -> None:
         """Talk until the desk is over or an error ends it. Raises `LinkError`."""
         self._orders = asyncio.Queue()
-        self._origin, self._open, self._asked = self._ear.written, 0.0, False
-        self._voice = channel.ready.voice
+        self._open, self._voice = 0.0, channel.ready.voice
+        self._asked = channel.ready.resumed and self._voice != self._desk.voice
         self.figures.ready, self.figures.stats = channel.ready, None
         self.figures.buffers = [mouth.begin() for mouth in self._mouths]
-        if self.recorder:
-            self.recorder.begin()
-        works = [self._speak(channel), self._listen(channel), self._tell(channel)]
+        if not channel.ready.resumed:
+            self._origin = self._ear.written
+            if self.recorder:
+                self.recorder.begin()
+        begin = max(self._ear.written, self._origin + channel.ready.position)
+        works = [self._speak(channel, begin), self._listen(channel), self._tell(channel)]
         tasks = [asyncio.create_task(work) for work in [*works, self._ping(channel)]]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -117,8 +121,7 @@ class Talk:
             await asyncio.gather(*tasks, return_exceptions=True)
             self.figures.ready, self.figures.level_out = None, 0.0
 
-    async def _speak(self, channel: Channel) -> None:
-        at = self._origin
+    async def _speak(self, channel: Channel, at: int) -> None:
         encoding = channel.ready.encoding
         most = int(BACKLOG_S * self._ear.rate)
         while not self._desk.over:

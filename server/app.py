@@ -19,7 +19,6 @@ from server.auth import Gate, client_address, guard, utc_day
 from server.call import Backend, Call
 from server.config import ServerConfig
 from server.door import Certificate, Door, handler_limits
-from server.failures import GOING_AWAY
 from server.figures import Figures
 from server.jobs import Desk, OpenJobs
 from server.logs import Audit
@@ -27,6 +26,7 @@ from server.pages import add_pages, assets, count, harden
 from server.places import Ledger, Places, usage_path
 from server.protocol import PATH, SUBPROTOCOL
 from server.reception import Reception, Visit
+from server.resume import Ticket, Tickets
 from server.room import furnish
 from server.session import PARTING_S, Session, attempt
 from server.shelf import Shelf
@@ -102,7 +102,9 @@ class Server:
         self._config = config
         self._open_voices = open_voices
         self._loader = ThreadPoolExecutor(1, "load")
-        self._sessions: dict[Session, asyncio.Event] = {}
+        self._sessions: dict[Session, asyncio.Task[None]] = {}
+        self._talks: set[asyncio.Future[None]] = set()  # one a connection, done when it is closed
+        self._tickets = Tickets[Session]()
         self._provider = ""
         self._audit = Audit()
         self._gate = Gate(config)
@@ -176,9 +178,9 @@ class Server:
         self._places.closed = True
         self.figures.draining.set(1)
         self._audit.say("server drains", streams=self.streams)
-        ends = [asyncio.ensure_future(over.wait()) for over in self._sessions.values()]
-        if ends:
-            await asyncio.wait(ends, timeout=self._config.drain_s)
+        for session in self._sessions:
+            session.drain()
+        await self._ends(self._config.drain_s)
 
     async def stop(self) -> None:
         """Accept no more, let streams end, close."""
@@ -189,11 +191,12 @@ class Server:
             await site.stop()
         for session in self._sessions:
             session.hang_up()
-        ends = [asyncio.ensure_future(over.wait()) for over in self._sessions.values()]
-        if ends:
-            await asyncio.wait(ends, timeout=self._config.grace_s)
+        await self._ends(self._config.grace_s)
         await self._runner.cleanup()
         self._watching.cancel()
+        for life in self._sessions.values():
+            life.cancel()
+        await self._ends(PARTING_S)
         if self.ready:
             self._rooms.close()
         self._loader.shutdown(wait=False, cancel_futures=True)
@@ -204,6 +207,11 @@ class Server:
         with _logged():
             self._reception.settle()
         self._audit.say("server stopped")
+
+    async def _ends(self, seconds: float) -> None:
+        ends = [*self._sessions.values(), *self._talks]
+        if ends:
+            await asyncio.wait(ends, timeout=seconds)
 
     def _warm(self) -> Warm:
         self._voices = self._open_voices()
@@ -247,7 +255,7 @@ class Server:
         asked = request.headers.get("Sec-WebSocket-Protocol")
         if asked and SUBPROTOCOL not in {name.strip() for name in asked.split(",")}:
             raise web.HTTPBadRequest(text=f"This server speaks {SUBPROTOCOL}.\n")
-        if self._why_not() or len(self._sessions) >= 4 * self._config.max_streams:
+        if self._why_not() or len(self._talks) >= 4 * self._config.max_streams:
             raise web.HTTPServiceUnavailable(
                 text="Not now; try again later.\n", headers={"Retry-After": "10"}
             )
@@ -267,12 +275,19 @@ class Server:
         if transport is not None:  # else the client is gone already
             tune(transport)
             address = client_address(request, frozenset(self._config.proxies))
-            await self._talk(response, transport, self._reception.arrive(address))
+            over = asyncio.get_running_loop().create_future()
+            self._talks.add(over)
+            try:
+                code = await self._talk(response, self._reception.arrive(address))
+                await _part(response, transport, code)
+            finally:
+                self._talks.discard(over)
+                over.set_result(None)
         return response
 
-    async def _talk(
-        self, response: web.WebSocketResponse, transport: Transport, visit: Visit
-    ) -> None:
+    async def _talk(self, response: web.WebSocketResponse, visit: Visit) -> int:
+        """Returns the code to close with."""
+        ticket = Ticket(self._tickets)
         call = visit.call = Call(
             visit.session,
             self._voices,
@@ -281,19 +296,22 @@ class Server:
             asyncio.get_running_loop().time(),
             admit=visit.admit,
             permit=visit.permit,
+            ticket=ticket,
         )
-        session = Session(response, call, self._loader)
-        self._sessions[session] = over = asyncio.Event()
-        code = GOING_AWAY
+        session = ticket.stream = Session(call, self._loader)
+        self._sessions[session] = asyncio.create_task(self._live(session, visit, ticket))
+        code = await session.carry(response)
+        if ticket.claimed is not None and call.moved is not None:
+            self._audit.say("client came back", session=ticket.claimed.name, address=visit.address)
+            code = await ticket.claimed.carry(response, call.moved)
+        return code
+
+    async def _live(self, session: Session, visit: Visit, ticket: Ticket[Session]) -> None:
         try:
-            code = await session.run()
+            await session.run(lambda code: self._reception.leave(visit, code))
         finally:
-            self._reception.leave(visit, code)
-            try:
-                await _part(response, transport, code)
-            finally:
-                del self._sessions[session]
-                over.set()
+            ticket.tear()
+            del self._sessions[session]
 
     async def _load(self, work: Callable[[Voices], Any]) -> Any:
         self._keeper()

@@ -55,10 +55,25 @@ class Room(Place, Protocol):
     def let_in(self, seconds: float, hop_s: float, /) -> None: ...
 
 
-class Call:
-    """The conversation of one connection, from `start` to the closing code.
+class Ticket(Protocol):
+    """How a client comes back to its stream; see `server.resume.Ticket`."""
 
+    def offer(self) -> str: ...
+    def confirm(self) -> None: ...
+    def claim(self, start: Start, /) -> bool: ...
+
+
+class Call:
+    """One conversation, from `start` to the closing code.
+
+    The connection may break: after `park` nothing is kept for the client, and nothing goes out of
+    step, until `resume`, or until `resume_s` has passed. Laws: a stream that was resumed says what
+    it would have said to a client that was silent meanwhile; what was converted while nobody was
+    there is never heard; `bypass` is off afterwards.
+
+    session  names it in the log
     room    where the stream is converted
+    ticket  tells who may resume
     admit   called when a stream is to be opened; raises `Refused` for a wrong token, for a voice
             that the token is not for, and when there are too many
     permit  called with another voice's name before it is loaded; raises `Refused`
@@ -74,12 +89,17 @@ class Call:
         *,
         admit: Callable[[Start], None] = lambda _start: None,
         permit: Callable[[str], None] = lambda _voice: None,
+        ticket: Ticket | None = None,
     ) -> None:
-        self._session = session
+        self.session = session
         self._admit = admit
         self._permit = permit
         self._backend = backend
         self._room = room
+        self._ticket = ticket
+        self._asked: Start | None = None
+        self._ready: Ready | None = None
+        self._lasting = True  # can be resumed
         self._limits = limits
         self._started = False
         self._stopping = False
@@ -91,6 +111,8 @@ class Call:
         self._farewell = OK
         self.outbox = Outbox(limits)
         self.close: int | None = None
+        self.moved: Start | None = None  # by which the client goes on with another conversation
+        self.parked: float | None = None  # since when nobody is there
 
     @property
     def line(self) -> Line | None:
@@ -109,6 +131,8 @@ class Call:
         if self.close is not None or self._stopping:
             return
         self._heard = now
+        if self._ticket is not None:
+            self._ticket.confirm()
         try:
             self._audio(frame, now) if isinstance(frame, bytes) else self._message(frame)
         except (ValidationError, BadFrame, Refused) as error:
@@ -148,7 +172,9 @@ class Call:
         """Let time pass: limits, `stats`, late audio."""
         if self.close is not None:
             return
-        if self.outbox.stuck(now):
+        if self.parked is not None:
+            self._tick_parked(now - self.parked, now)
+        elif self.outbox.stuck(now):
             self.fail(Refused("too_slow", "The client takes too long to read."), now)
         elif not self._started and now - self._heard > self._limits.start_s:
             self.fail(Refused("idle", "No `start` came."), now)
@@ -158,10 +184,58 @@ class Call:
     def hang_up(self, now: float) -> None:
         """The server ends: an open stream gets what is inside, and `stopped`."""
         self._farewell = GOING_AWAY
-        if self._line is None:
-            self.close = GOING_AWAY
+        self._lasting = False
+        if self._line is None or self.parked is not None:
+            self.close = self.close or GOING_AWAY
         elif self.close is None:
             self._end(self._line)
+
+    def drain(self) -> None:
+        """The server will end: whoever is away now, or goes, cannot come back."""
+        self._lasting = False
+        if self.parked is not None:
+            self.give_up()
+
+    def park(self, now: float) -> bool:
+        """The connection broke. Returns whether the stream waits for another."""
+        open_ = self._line is not None and self.close is None
+        if not open_ or self._stopping or not self._lasting or self._ticket is None:
+            return False
+        self.parked = now
+        self.outbox.mute()
+        return True
+
+    def give_up(self) -> None:
+        """Nobody comes back."""
+        self.close = OK if self.close is None else self.close
+
+    def fits(self, start: Start) -> bool:
+        """Whether `start` asks for the form of sound that this stream has."""
+        asked = self._asked
+        return asked is not None and all(
+            getattr(start, name) == getattr(asked, name)
+            for name in ("sample_rate", "encoding", "profile")
+        )
+
+    def resume(self, start: Start, now: float) -> None:
+        """The client is back, and wants the voice and the controls of `start`."""
+        line, ready = self._line, self._ready
+        if self.close is not None or line is None or ready is None or self._ticket is None:
+            return
+        self.parked = None
+        self._heard = self._reported = now
+        self.outbox.unmute()
+        told = {**line.facts, "resume": self._ticket.offer(), "resumed": True}
+        self.outbox.message(ready.model_copy(update=told))
+        line.change_bypass(Bypass(on=False))
+        line.change_controls(start.controls)
+        if start.voice != told["voice"]:
+            try:
+                self._permit(start.voice)
+            except Refused as error:
+                self.fail(error, now, fatal=False)
+            else:
+                self._load(start.voice, line)
 
     def fail(self, error: Exception, now: float, fatal: bool = True) -> None:
         """Tell the client of `error`; a fatal one ends the conversation."""
@@ -171,6 +245,12 @@ class Call:
         self.outbox.message(told)
         if fatal:
             self.close = close_code(error, told)
+
+    def _tick_parked(self, seconds: float, now: float) -> None:
+        if self._line is not None:
+            self._line.shed(now)
+        if seconds > self._limits.resume_s:
+            self.give_up()
 
     def _tick_line(self, line: Line, now: float) -> None:
         line.shed(now)
@@ -220,8 +300,12 @@ class Call:
     def _start(self, start: Start) -> None:
         if self._started:
             raise Refused("bad_message", "The stream is open already.")
+        if start.resume is not None and self._ticket is not None and self._ticket.claim(start):
+            self._started, self.moved = True, start
+            return
         self._admit(start)
         self._started = True
+        self._asked = start
 
         def opened(result: Opened, _seconds: float, now: float) -> None:
             converter = result.converter
@@ -232,19 +316,19 @@ class Call:
                 return
             self._line = Line(result, self._room, start, self.outbox, self._limits, self._report)
             self._heard = self._reported = now
-            self.outbox.message(
-                Ready(
-                    session=self._session,
-                    voice=start.voice,
-                    sample_rate=start.sample_rate,
-                    encoding=start.encoding,
-                    hop_samples=converter.hop,
-                    latency_samples=converter.latency,
-                    provider=result.provider,
-                    profile=result.profile,
-                    why=result.why,
-                )
+            self._ready = Ready(
+                session=self.session,
+                voice=start.voice,
+                sample_rate=start.sample_rate,
+                encoding=start.encoding,
+                hop_samples=converter.hop,
+                latency_samples=converter.latency,
+                provider=result.provider,
+                profile=result.profile,
+                why=result.why,
+                resume=self._ticket.offer() if self._ticket else "",
             )
+            self.outbox.message(self._ready)
 
         self._loads.append(
             Job(lambda: self._backend.open(start, self._room.device), opened, self.fail)

@@ -39,6 +39,9 @@ class Limits:
         1.0
     )
     max_late_s: Annotated[float, "audio that waits longer than this past its time is dropped"] = 0.3
+    resume_s: Annotated[float, "that a stream waits for its client when the connection broke"] = (
+        10.0
+    )
     short_gap_s: Annotated[float, "a longer jump of `position` resets the stream's memory"] = 0.5
     stats_s: Annotated[float, "between two `stats`"] = 1.0
     faults_per_minute: Annotated[

@@ -72,6 +72,13 @@ class Intake:
         return self.queued >= self._hop
 
     @property
+    def end(self) -> int:
+        """Position of the sample after the last that came; 0 before any."""
+        if self._held is not None:
+            return self._held.start + len(self._held.samples)
+        return self._end or 0
+
+    @property
     def jumping(self) -> bool:
         """Whether audio after a long gap is held."""
         return self._held is not None

@@ -146,6 +146,17 @@ class Line:
         """Whether the socket should not be read now."""
         return self.intake.full or len(self._changes) >= self._limits.texts
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Those fields of `Ready` that may have changed since the stream was opened."""
+        return {
+            "voice": self._voice,
+            "profile": self._profile,
+            "hop_samples": self._hop,
+            "latency_samples": self._latency,
+            "position": self.intake.end,
+        }
+
     def put(self, position: int, samples: Audio, now: float) -> None:
         """Audio arrived. Raises `Refused` when it lies before what came already."""
         first = self.intake.put(position, samples, now)

@@ -36,6 +36,8 @@ class Outbox:
         self.texts = 0  # messages that wait
         self.dropped_frames = 0  # of voice, since the start
         self.dropped_samples = 0  # of anything
+        self._muted = False
+        self._missing = Flag(0)  # what the next audio frame says of those before it
 
     def __bool__(self) -> bool:
         return bool(self._items)
@@ -50,14 +52,36 @@ class Outbox:
         """Whether the client asks much and reads little."""
         return self.texts >= self._limits.texts
 
+    def mute(self) -> None:
+        """Nobody is there: drop what waits and what comes, text too."""
+        self._muted = True
+        self._sending_since = None
+        for item in self._items:
+            self._drop(item)
+        self._items.clear()
+        self.audio = self.texts = 0
+
+    def unmute(self) -> None:
+        """Somebody is there again; the next audio says that some was dropped."""
+        self._muted = False
+        self._missing = Flag.CONCEALED | Flag.GAP
+
     def message(self, message: Message) -> None:
         """Add a text frame."""
+        if self._muted:
+            return
         self._items.append(_Item(message.model_dump_json(), 0, voice=False))
         self.texts += 1
 
     def frame(self, frame: bytearray, samples: int, *, voice: bool = True) -> None:
         """Add an audio frame; `voice` is false for silence that stands for lost audio."""
-        self._items.append(_Item(frame, samples, voice))
+        item = _Item(frame, samples, voice)
+        if self._muted:
+            self._drop(item)
+            return
+        add_flags(frame, self._missing)
+        self._missing = Flag(0)
+        self._items.append(item)
         self.audio += samples
         while self.audio > self.bound and self._drop_oldest():
             pass
@@ -88,11 +112,14 @@ class Outbox:
             return False
         item = self._items[oldest[0]]
         self.audio -= item.samples
-        self.dropped_samples += item.samples
-        self.dropped_frames += item.voice
+        self._drop(item)
         add_flags(following[1], Flag.CONCEALED | Flag.GAP)
         del self._items[oldest[0]]
         return True
+
+    def _drop(self, item: _Item) -> None:
+        self.dropped_samples += item.samples
+        self.dropped_frames += item.voice
 
 
 class _Span(NamedTuple):

@@ -132,6 +132,13 @@ class Places:
         self.check_minutes(holder, now)
         self._places[session] = _Place(holder, now)
 
+    def in_the_way(self, holder: Pass) -> list[str]:
+        """The sessions of which one must go before `holder` can have a place; none if it can."""
+        own = [] if self.closed else self.held_by([holder.name])
+        if holder.max_streams is not None and len(own) >= holder.max_streams:
+            return own
+        return list(self._places) if len(self._places) >= self.most and not self.closed else []
+
     def leave(self, session: str, now: float) -> None:
         """Give the place back."""
         place = self._places.pop(session, None)

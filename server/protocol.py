@@ -78,6 +78,7 @@ class Start(Message):
     profile: ProfileName = "auto"
     controls: ControlValues = ControlValues()
     token: str | None = Field(default=None, max_length=512)
+    resume: str | None = Field(default=None, max_length=64)
 
 
 class SetControls(ControlValues):
@@ -127,6 +128,9 @@ class Ready(Message):
     provider: str
     profile: str
     why: str
+    resume: str = ""
+    resumed: bool = False
+    position: int = 0
 
 
 class ControlsNow(Message):

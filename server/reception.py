@@ -53,7 +53,8 @@ class Reception:
     clock  seconds that only grow
 
     Law: every visit that took a place gives it back when it is over, and every stream that was
-    told to the audit log as begun is told as over, once.
+    told to the audit log as begun is told as over, once. A stream whose client was lost keeps its
+    place for nobody that comes.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Reception:
         try:
             holder = self._gate.check(start.token, visit.address, now)
             holder.check_voice(start.voice)
+            self._make_way(holder, now)
             self._places.enter(visit.session, holder, now)
         except Refused as error:
             self._figures.refused.add(reason=error.code)
@@ -139,6 +141,18 @@ class Reception:
                 visit.call.fail(why, now)
         if failed is not None:
             raise failed
+
+    def _make_way(self, holder: Pass, now: float) -> None:
+        """A client that is away gives its place to one that is here: the longest away first."""
+        parked: dict[str, tuple[float, Call]] = {}
+        for session in self._places.in_the_way(holder):
+            visit = self._visits.get(session)
+            if visit is not None and visit.call is not None and visit.call.parked is not None:
+                parked[session] = visit.call.parked, visit.call
+        if parked:
+            session, (_since, call) = min(parked.items(), key=lambda item: item[1][0])
+            call.give_up()
+            self._places.leave(session, now)
 
     def settle(self) -> None:
         """Once a minute and at the end: write down how long everybody talked."""

@@ -1,4 +1,4 @@
-"""The tasks around one socket: they move frames, run jobs in threads, and let time pass."""
+"""The tasks around one conversation: they move frames, run jobs in threads, and let time pass."""
 
 import asyncio
 import logging
@@ -11,52 +11,142 @@ from typing import Any, cast
 from aiohttp import WSMsgType, web
 
 from server.call import Call
-from server.failures import OK
+from server.failures import GOING_AWAY, OK
 from server.line import Job, Outcome
+from server.protocol import Start
 
 log = logging.getLogger("timbral.server")
 
 TICK_S = 0.25
 TURN, BREATH_S = 16, 0.004  # messages read at most, then a pause: 4000 a second and client
 PARTING_S = 1.0  # for a client to take its last messages, and again to close
+LOST = frozenset({1006, 1011})  # no goodbye; and that of a client that heard nothing for a while
 
 
 class Session:
-    """Carries one `Call` over one WebSocket. `run` returns when both are over.
+    """Carries one `Call` over a WebSocket, and over another one when that breaks.
 
     loader   the thread that loads voices and opens streams; hops are converted where the stream
              has its place
+
+    Law: at any time one socket at most is read and written, and `run` goes on without any.
     """
 
-    def __init__(self, socket: web.WebSocketResponse, call: Call, loader: Executor) -> None:
-        self._socket = socket
+    def __init__(self, call: Call, loader: Executor) -> None:
         self._call = call
         self._loader = loader
         self._clock = asyncio.get_running_loop().time
         self._events = {name: asyncio.Event() for name in ("read", "hop", "load", "send")}
+        self._carriers: list[asyncio.Task[Any]] = []  # of the present socket
+        self._over = asyncio.Event()  # nothing more is to be said
+        self._left = asyncio.Event()  # `run` has returned
 
-    async def run(self) -> int:
-        """Talk until the client goes, or the call is over; returns the closing code."""
+    async def run(self, leave: Callable[[int], None]) -> None:
+        """Convert until the client goes or the call is over; then `leave` with the closing code."""
         tasks = [
-            asyncio.create_task(self._read(), name="read"),
             asyncio.create_task(self._convert(), name="convert"),
             asyncio.create_task(self._load(), name="load"),
-            asyncio.create_task(self._send(), name="send"),
             asyncio.create_task(self._tick(), name="tick"),
+            asyncio.create_task(self._end(), name="end"),
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            await self._tell_of_failures(done)
+            if self._fail(done):
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._end(), PARTING_S)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return OK if self._call.close is None else self._call.close
+            self._over.set()
+            try:
+                leave(self._code)
+            finally:
+                self._left.set()
+
+    async def carry(self, socket: web.WebSocketResponse, resumed: Start | None = None) -> int:
+        """Talk over `socket` until it breaks, another takes over, or `run` is over.
+
+        resumed  how the client begins, when it had another socket before
+
+        Returns the code to close it with.
+        """
+        self._let_go()
+        if resumed is not None:
+            self._call.park(self._clock())
+            self._call.resume(resumed, self._clock())
+        read = asyncio.create_task(self._read(socket), name="read")
+        send = asyncio.create_task(self._send(socket), name="send")
+        carriers = self._carriers = [read, send]
+        end = asyncio.create_task(self._end(), name="end")
+        self._changed()
+        try:
+            await asyncio.wait([*carriers, end], return_when=asyncio.FIRST_COMPLETED)
+            if carriers is self._carriers:
+                await self._part(socket, read, send)
+        except asyncio.CancelledError:
+            self._over.set()
+            raise
+        finally:
+            for task in (*carriers, end):
+                task.cancel()
+            await asyncio.gather(*carriers, end, return_exceptions=True)
+        if not self._over.is_set():
+            return GOING_AWAY
+        await self._left.wait()
+        return self._code
+
+    def claim(self, start: Start) -> bool:
+        """Leave the socket and wait for another one, whose client has said `start`."""
+        if not self._call.fits(start) or not self._call.park(self._clock()):
+            return False
+        self._let_go()
+        return True
+
+    @property
+    def name(self) -> str:
+        """As in the log."""
+        return self._call.session
+
+    def drain(self) -> None:
+        """The server will end: a client that is away stays away."""
+        self._call.drain()
+        self._changed()
 
     def hang_up(self) -> None:
         """The server ends."""
         self._call.hang_up(self._clock())
         self._changed()
+
+    @property
+    def _code(self) -> int:
+        return OK if self._call.close is None else self._call.close
+
+    def _let_go(self) -> None:
+        """From here on the present socket is neither read nor written."""
+        for task in self._carriers:
+            task.cancel()
+        self._carriers = []
+
+    async def _part(
+        self, socket: web.WebSocketResponse, read: "asyncio.Task[bool]", send: "asyncio.Task[None]"
+    ) -> None:
+        """A socket is at its end: wait for another one, or be over."""
+        failed = self._fail({task for task in (read, send) if task.done()})
+        lost = any(isinstance(_error(task), ConnectionError) for task in (read, send))
+        lost = lost or (read.done() and _error(read) is None and read.result())
+        self._let_go()
+        if failed:
+            with suppress(ConnectionError, asyncio.TimeoutError):
+                await asyncio.wait_for(self._send(socket), PARTING_S)
+        elif lost and not self._over.is_set() and self._call.park(self._clock()):
+            log.info("a client was lost; its stream waits")
+            self._changed()
+            return
+        self._over.set()
+
+    async def _end(self) -> None:
+        await self._over.wait()
 
     def _changed(self) -> None:
         for event in self._events.values():
@@ -66,19 +156,24 @@ class Session:
         await self._events[name].wait()
         self._events[name].clear()
 
-    async def _read(self) -> None:
+    async def _read(self, socket: web.WebSocketResponse) -> bool:
+        """Until the client goes. Returns whether it was lost, rather than that it left."""
         turn = 0
         while True:
-            while self._call.full:
+            while self._call.full and self._call.moved is None:
                 await self._change("read")
-            message = await self._socket.receive()
+            if self._call.moved is not None:
+                return False
+            message = await socket.receive()
             if message.type is WSMsgType.PING:
-                await self._socket.pong(message.data)
+                await socket.pong(message.data)
             elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                 self._call.receive(message.data, self._clock())
                 self._changed()
+            elif message.type is WSMsgType.CLOSE:
+                return message.data in LOST
             elif message.type is not WSMsgType.PONG:
-                return
+                return message.type is WSMsgType.CLOSED or socket.close_code in LOST
             turn += 1
             if turn % TURN == 0:
                 await asyncio.sleep(BREATH_S)
@@ -99,15 +194,15 @@ class Session:
                 self._call.settle_load(job, outcome, self._clock())
                 self._changed()
 
-    async def _send(self) -> None:
+    async def _send(self, socket: web.WebSocketResponse) -> None:
         outbox = self._call.outbox
         while True:
             while outbox:
                 frame = outbox.take(self._clock())
                 if isinstance(frame, str):
-                    await self._socket.send_str(frame)
+                    await socket.send_str(frame)
                 else:
-                    await self._socket.send_bytes(cast(bytes, frame))  # it takes any buffer
+                    await socket.send_bytes(cast(bytes, frame))  # it takes any buffer
                 outbox.sent()
                 self._events["hop"].set()
             if self._call.close is not None:
@@ -119,21 +214,28 @@ class Session:
             await asyncio.sleep(TICK_S)
             self._call.tick(self._clock())
             self._changed()
-        await asyncio.sleep(PARTING_S)
+        if self._carriers:
+            await asyncio.sleep(PARTING_S)
 
     async def _attempt(self, job: Job) -> Outcome:
         return await asyncio.get_running_loop().run_in_executor(self._loader, attempt, job.work)
 
-    async def _tell_of_failures(self, done: set[asyncio.Task[None]]) -> None:
+    def _fail(self, done: set[asyncio.Task[Any]]) -> bool:
         """A task that failed is a fault of ours, unless the client is just gone."""
-        for task in done:
-            error = task.exception()
-            if isinstance(error, ConnectionError):
-                log.info("the client went away")
-            elif isinstance(error, Exception):
-                self._call.fail(error, self._clock())
-                with suppress(ConnectionError, asyncio.TimeoutError):
-                    await asyncio.wait_for(self._send(), PARTING_S)
+        errors = [error for task in done if (error := _error(task)) is not None]
+        ours = [error for error in errors if not isinstance(error, ConnectionError)]
+        for error in ours:
+            self._call.fail(error, self._clock())
+        self._changed()
+        return bool(ours)
+
+
+def _error(task: asyncio.Task[Any]) -> Exception | None:
+    """What a task that is done failed of."""
+    if not task.done() or task.cancelled():
+        return None
+    error = task.exception()
+    return error if isinstance(error, Exception) else None
 
 
 def attempt(work: Callable[[], Any]) -> Outcome:

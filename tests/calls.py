@@ -26,6 +26,7 @@ from server.protocol import (
     Start,
     server_message,
 )
+from server.resume import Ticket, Tickets
 from server.session import attempt
 from stream.audio import Audio
 from stream.controls import Controls
@@ -183,6 +184,7 @@ class Talk:
     voices: FakeVoices = field(default_factory=FakeVoices)
     limits: Limits = field(default_factory=Limits)
     token: str | None = None
+    tickets: "Tickets[Talk] | None" = None
     encoding: Encoding = "f32le"
     compute: float = 0.0
     now: float = 1000.0
@@ -198,7 +200,22 @@ class Talk:
             gate.check(start.token, "127.0.0.1", self.now)
 
         self.room = FakeRoom()
-        self.call = Call("s1", self.voices, self.room, self.limits, self.now, admit=admit)
+        self.ticket = Ticket(self.tickets) if self.tickets is not None else None
+        if self.ticket:
+            self.ticket.stream = self
+        self.call = Call(
+            "s1",
+            self.voices,
+            self.room,
+            self.limits,
+            self.now,
+            admit=admit,
+            ticket=self.ticket,
+        )
+
+    def claim(self, start: Start) -> bool:
+        """As `server.session.Session` does."""
+        return self.call.fits(start) and self.call.park(self.now)
 
     @property
     def conversion(self) -> FakeConversion:

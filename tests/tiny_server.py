@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import numpy as np
 from websockets.exceptions import ConnectionClosed
@@ -60,8 +61,8 @@ def say(socket: ServerConnection, message: Message) -> None:
     socket.send(message.model_dump_json())
 
 
-def begin(socket: ServerConnection) -> Start:
-    """Take `start`, answer `ready`."""
+def begin(socket: ServerConnection, **resuming: Any) -> Start:
+    """Take `start`, answer `ready`; `resuming` are its fields about that."""
     start = client_message.validate_json(socket.recv())
     assert isinstance(start, Start)
     ready = Ready(
@@ -74,6 +75,7 @@ def begin(socket: ServerConnection) -> Start:
         provider="NoExecutionProvider",
         profile="low",
         why="",
+        **resuming,
     )
     say(socket, ready)
     return start

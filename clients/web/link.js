@@ -33,6 +33,7 @@ export class Link {
   #address = "";
   #start = null;
   #bypass = false;
+  #secret = ""; // by which the stream is resumed after its connection broke
   #socket = null;
   #live = false;
   #wanted = false;
@@ -60,6 +61,7 @@ export class Link {
   /** Open a stream as `start` asks for, and keep it open; one that is open ends first. */
   open(address, start, bypass) {
     this.#drop();
+    this.#secret = "";
     [this.#address, this.#start, this.#bypass] = [address, { ...start }, bypass];
     this.#wanted = true;
     this.#backoff.reset();
@@ -117,7 +119,8 @@ export class Link {
     this.#told = null;
     const socket = this.#outside.socket(this.#address, SUBPROTOCOL);
     socket.binaryType = "arraybuffer";
-    socket.onopen = () => this.#say({ type: "start", ...this.#start });
+    const resume = this.#secret ? { resume: this.#secret } : {};
+    socket.onopen = () => this.#say({ type: "start", ...this.#start, ...resume });
     socket.onmessage = ({ data }) => this.#receive(data);
     socket.onclose = ({ code }) => this.#lost(code);
     this.#socket = socket;
@@ -131,16 +134,18 @@ export class Link {
       return;
     }
     const message = JSON.parse(data);
-    if (message.type === "ready") this.#ready();
+    if (message.type === "ready") this.#ready(message);
     else if (message.type === "pong") this.#pong(message.t);
     else if (message.type === "error" && message.fatal) this.#told = message;
     if (message.type === "stopped") return;
     this.tell({ type: "message", message });
   }
 
-  #ready() {
+  #ready({ resume = "", resumed = false, position = 0 }) {
     this.#cancel();
-    [this.#live, this.#origin, this.#next, this.#seq] = [true, null, 0, 0];
+    [this.#live, this.#secret] = [true, resume];
+    if (resumed) this.#next = Math.max(this.#next, position);
+    else [this.#origin, this.#next, this.#seq] = [null, 0, 0];
     this.#since = this.#outside.now();
     this.#trips = [];
     if (this.#bypass) this.#say({ type: "bypass", on: true });
@@ -162,6 +167,7 @@ export class Link {
   #lost(code) {
     if (this.#live && this.#outside.now() - this.#since > STEADY_MS) this.#backoff.reset();
     const told = this.#told;
+    if (told) this.#secret = ""; // what ended for a reason is not taken up again
     this.#drop();
     if (!this.#wanted) return;
     const reason = { code: told?.code ?? "", message: told?.message ?? "", closed: code };

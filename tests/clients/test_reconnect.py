@@ -7,7 +7,7 @@ from websockets.sync.server import ServerConnection
 
 from clients.link import VoiceLink
 from clients.reconnect import Backoff, stay_linked
-from server.protocol import AudioFrame, Failure, Start
+from server.protocol import AudioFrame, Failure, Start, Stopped
 from stream.errors import LinkError
 
 START = Start(voice="starter", sample_rate=16_000, encoding="f32le")
@@ -44,6 +44,30 @@ def test_a_talk_begins_anew_after_every_break() -> None:
     assert [visit.voice for visit in visits] == ["voice0", "voice1"]
     assert [seconds for _, seconds in told] == [0.01, 0.02]
     assert "was lost" in told[0][0]
+
+
+def test_a_stream_is_resumed_where_its_connection_broke_and_not_where_it_ended() -> None:
+    asked: list[str | None] = []
+    places: list[tuple[bool, int]] = []
+
+    def handle(peer: ServerConnection) -> None:
+        turn = len(asked)
+        asked.append(begin(peer, resume=f"secret{turn}", resumed=turn == 1, position=800).resume)
+        if turn == 1:
+            say(peer, Failure(code="internal", message="On fire.", fatal=True))
+        elif turn == 2:
+            say(peer, Stopped(samples_in=0, samples_out=0))
+        else:
+            peer.socket.shutdown(socket.SHUT_RDWR)
+
+    async def listen(link: VoiceLink) -> int:
+        places.append((link.ready.resumed, link.position))
+        return len([event async for event in link.events()])
+
+    with running(handle) as url:
+        assert asyncio.run(stay_linked(url, lambda: START, listen, backoff=FAST)) == 1
+    assert asked == [None, "secret0", None]
+    assert places == [(False, 800), (True, 800), (False, 800)]
 
 
 def test_a_server_that_went_away_is_waited_for() -> None:

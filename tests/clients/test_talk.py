@@ -211,6 +211,27 @@ def test_a_voice_that_there_is_not_leaves_the_old_one() -> None:
     assert stage.desk.notice == "It does not."
 
 
+def test_a_talk_that_is_resumed_stays_on_the_microphones_clock() -> None:
+    stage = Stage()
+    stage.run(lambda: stage.hears(160))
+    stage.hears(400)  # while the connection was broken
+    stage.wire.ready = stage.wire.ready.model_copy(update={"resumed": True, "position": 80})
+    stage.bell, stage.wire.says = Bell(), asyncio.Queue()
+    stage.talk._wake = stage.bell.wait  # pyright: ignore[reportPrivateUsage]
+    stage.run(lambda: stage.hears(80))
+    assert [position for position, _ in stage.wire.sent] == [0, 80, 560]
+    assert stage.said().tolist() == pytest.approx([0.5] * 240, abs=0.51)
+
+
+def test_a_voice_that_needs_another_stream_gets_one_after_a_break_too() -> None:
+    stage = Stage()
+    stage.desk.voice = "eve"
+    stage.wire.ready = stage.wire.ready.model_copy(update={"resumed": True})
+    with pytest.raises(LinkError) as caught:
+        stage.run(lambda: stage.wire.says.put_nowait(refusal("unsupported")))
+    assert caught.value.code == RESTART
+
+
 def test_other_refusals_are_shown_and_the_talk_goes_on() -> None:
     stage = Stage()
     stage.run(lambda: stage.wire.says.put_nowait(refusal("unsupported")), lambda: stage.hears(80))

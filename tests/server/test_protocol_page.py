@@ -88,7 +88,7 @@ def test_every_control_is_told_with_its_range() -> None:
 
 def test_defaults_of_start_are_told() -> None:
     (start,) = (m for m in get_args(ClientMessage) if m.__name__ == "Start")
-    told = {row[1].strip("`"): row[3].strip("`") for row in rows("Client to server")[:7]}
+    told = {row[1].strip("`"): row[3].strip("`") for row in rows("Client to server")[:8]}
     for name, field in start.model_fields.items():
         if name not in {"type", "controls"}:
             default = "" if field.is_required() else str(field.default)
@@ -96,7 +96,7 @@ def test_defaults_of_start_are_told() -> None:
 
 
 def test_choices_are_told() -> None:
-    told = {row[1].strip("`"): row[2] for row in rows("Client to server")[:7]}
+    told = {row[1].strip("`"): row[2] for row in rows("Client to server")[:8]}
     (start,) = (m for m in get_args(ClientMessage) if m.__name__ == "Start")
     for name in ("sample_rate", "encoding", "profile"):
         choices = list(map(str, get_args(start.model_fields[name].annotation)))
@@ -127,6 +127,7 @@ def test_figures_are_those_of_the_code() -> None:
         f"subprotocol `{SUBPROTOCOL}`",
         f"`start`, within {limits.start_s:g} s",
         f"More than {limits.faults_per_minute} in a minute",
+        f"leaves its stream waiting for {limits.resume_s:g} s",
         f"jumps ahead by up to {limits.short_gap_s:g} s",
         f"takes in at most {limits.inbox_s:g} s",
         f"waits {limits.max_late_s:g} s longer",

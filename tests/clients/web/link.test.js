@@ -169,6 +169,35 @@ test("a lost server is silence, and is tried again later and later", () => {
   assert.equal(world.state().seconds, 0.5, "after a steady stream it starts anew");
 });
 
+test("a stream whose connection broke is resumed on the same clock; one that ended is not", () => {
+  const world = talk();
+  world.open();
+  const [first] = world.sockets;
+  first.hear({ ...READY, resume: "s1" });
+  world.link.hear(1000, new Float32Array(256));
+  first.onclose({ code: 1006 });
+  world.pass(501);
+  const second = world.sockets[1];
+  second.onopen();
+  assert.equal(second.texts[0].resume, "s1");
+  second.hear({ ...READY, resume: "s2", resumed: true, position: 128 });
+  world.link.hear(9000, new Float32Array(256));
+  assert.deepEqual([second.frames[0].position, second.frames[0].seq], [8000, 1]);
+  second.hear(packFrame(0, 128, Float32Array.of(0.5)));
+  assert.equal(world.played.at(-1).origin, 1000);
+  second.hear({ type: "error", code: "internal", message: "because", fatal: true });
+  second.onclose({ code: 1011 });
+  world.pass(1001);
+  world.sockets[2].onopen();
+  assert.ok(!("resume" in world.sockets[2].texts[0]));
+  world.sockets[2].hear({ ...READY, resume: "s3" });
+  world.link.hear(20_000, new Float32Array(256));
+  assert.equal(world.sockets[2].frames[0].position, 0);
+  world.link.open("ws://here/v1/stream", START, false);
+  world.sockets[3].onopen();
+  assert.ok(!("resume" in world.sockets[3].texts[0]), "what is asked for anew is new");
+});
+
 test("an overloaded server is asked again, one that wants a token is not", () => {
   for (const [code, state] of [
     ["overloaded", "waiting"],
