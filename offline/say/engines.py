@@ -3,6 +3,7 @@
 import io
 import shutil
 import subprocess
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -117,24 +118,19 @@ class Edge:
 
     def __init__(self, speaker: str) -> None:
         if find_spec("edge_tts") is None:
-            raise ConfigError("--by edge needs the package edge-tts: pip install edge-tts.")
+            raise ConfigError("--by edge needs the package edge-tts: pip install 'timbral[edge]'.")
         self.name = f"edge {speaker}"
         self._speaker = speaker
 
     def say(self, text: str) -> Audio:
         """See `Speaks`; raises `AudioError` without the network."""
-        import aiohttp
         import edge_tts
 
+        away = import_module("aiohttp").ClientError  # what edge-tts lets through
         try:
             parts = edge_tts.Communicate(text, self._speaker).stream_sync()
             data = b"".join(part.get("data", b"") for part in parts if part["type"] == "audio")
-        except (
-            OSError,
-            ValueError,
-            aiohttp.ClientError,
-            edge_tts.exceptions.EdgeTTSException,
-        ) as e:
+        except (OSError, ValueError, away, edge_tts.exceptions.EdgeTTSException) as e:
             raise AudioError(
                 f"Microsoft's service cannot be reached: {e}. Without the network: --by piper."
             ) from e

@@ -94,7 +94,7 @@ def test_without_anything_that_speaks_it_is_told_what_to_install(
     with pytest.raises(ConfigError, match=r"voice\.onnx\.json beside it"):
         open_engine("auto", tmp_path, str(tmp_path / "voice.onnx"))
     monkeypatch.setattr(engines, "find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match="pip install edge-tts"):
+    with pytest.raises(ConfigError, match=r"pip install 'timbral\[edge\]'"):
         open_engine("edge", tmp_path)
 
 
