@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.config import Limits
-from server.failures import OK
+from server.failures import OK, Refused
 from server.protocol import (
     AudioFrame,
     Bypass,
@@ -181,6 +181,16 @@ def test_a_server_that_ends_waits_for_nobody() -> None:
         talk.call.park(talk.now)
         talk.call.drain() if end == "drain" else talk.call.hang_up(talk.now)
         assert talk.call.close == {"drain": 1000, "hang_up": 1001}[end]
+
+
+def test_a_stream_that_may_not_go_on_ends_while_its_client_is_away() -> None:
+    talk, ready = opened()
+    talk.call.park(talk.now)
+    talk.call.fail(Refused("unauthorized", "The token is withdrawn."), talk.now)
+    assert talk.call.close == 1008
+    (told,) = Talk(tickets=talk.tickets).tell(again(ready))
+    assert isinstance(told, Ready)
+    assert not told.resumed
 
 
 def test_the_old_secret_holds_until_the_new_one_is_used() -> None:
