@@ -228,6 +228,9 @@ REFUSED: list[tuple[Any, int, str]] = [
 
 
 def test_what_is_wrong_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "effects").mkdir()
+    (tmp_path / "effects" / "x.toml.toml").write_text("effects = []")  # its name is as a file's
+
     async def main() -> None:
         async with desk(tmp_path, limits=Limits(song_bytes=100_000)) as server:
             for settings, expected, says in REFUSED:
