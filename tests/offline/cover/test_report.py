@@ -160,6 +160,7 @@ def test_a_look_is_that_of_the_whole_file(
     np.testing.assert_allclose(cut.level, found.level, atol=1e-4)
     np.testing.assert_allclose(cut.spectrum, found.spectrum, atol=1e-2)
     np.testing.assert_array_equal(cut.highest, found.highest)
+    np.testing.assert_array_equal(cut.lowest, found.lowest)
 
 
 @pytest.mark.parametrize("frames", [1, 63, 64, 65])
