@@ -128,7 +128,7 @@ class BadBundle(VoiceError):
 
 
 class TrainingError(TimbralError):
-    """Raised when a voice cannot be trained: too little speech, nothing to start from, a collapse."""
+    """Raised when a voice cannot be trained: too little speech, no base, a collapse."""
 
 
 class CheckpointError(TrainingError):
