@@ -230,7 +230,11 @@ def test_secrets_are_long_and_not_kept() -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.floats(allow_subnormal=False) | st.integers() | st.text(max_size=80),
+    st.none()
+    | st.booleans()
+    | st.floats(allow_subnormal=False)
+    | st.integers()
+    | st.text(max_size=80),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
     max_leaves=5,
 )
