@@ -270,7 +270,7 @@ class Server:
         try:
             await response.prepare(request)
         except ConnectionResetError:  # the client went before it was answered
-            return response
+            return web.Response(status=400)
         transport = request.transport
         if transport is not None:  # else the client is gone already
             tune(transport)
