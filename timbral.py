@@ -63,11 +63,12 @@ def bench(
     device: DeviceName = "auto",
     profile: Annotated[Profile, typer.Option(help="auto measures all of them.")] = "auto",
     seconds: Annotated[
-        float, typer.Option(min=1.0, help="Of sound, for each row.  [default: 20; streams: 6]")
-    ] = 0.0,
+        float | None,
+        typer.Option(min=1.0, help="Of sound, for each row.  [default: 20; streams: 6]"),
+    ] = None,
     streams: Annotated[
-        int, typer.Option(min=1, help="Open so many on a server here, one after another.")
-    ] = 0,
+        int | None, typer.Option(min=1, help="Open so many on a server here, one after another.")
+    ] = None,
     one_by_one: Annotated[
         bool, typer.Option("--one-by-one", help="With --streams: convert no two together.")
     ] = False,

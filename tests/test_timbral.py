@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
@@ -93,6 +94,35 @@ def test_limits_of_the_controls_are_those_of_the_engine(name: str) -> None:
     for value, status in [(low, 1), (high, 1), (low - 0.01, 2), (high + 0.01, 2)]:
         words = ["send", "none.wav", "out.wav", "--" + name.replace("_", "-"), f"{value:.6g}"]
         assert CliRunner().invoke(timbral.app, words).exit_code == status, words
+
+
+def test_defaults_keep_to_the_limits_of_their_own_options() -> None:
+    """Typer holds an option's default to its range too, so such a command never runs."""
+    seen = 0
+    for verb, command in verbs(TREE):
+        for param in command.params:
+            limits = getattr(param, "type", param)  # older typers keep them in click's type
+            low, high = (getattr(limits, end, None) for end in ("min", "max"))
+            if isinstance(param.default, (int, float)):
+                assert low is None or param.default >= low, f"{verb} {param.name}"
+                assert high is None or param.default <= high, f"{verb} {param.name}"
+                seen += low is not None
+    assert seen > 3
+
+
+def verbs(command: Any, path: str = "timbral") -> Iterator[tuple[str, Any]]:
+    """Every verb under `command`, with the words that call it."""
+    yield path, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from verbs(inner, f"{path} {name}")
+
+
+def test_bench_measures_every_stage_without_further_options() -> None:
+    """A busy machine may be too late: then the exit status is 1, and the tables are there."""
+    done = run("bench", "--profile", "low", "--seconds", "1")
+    assert done.returncode in (0, 1)
+    assert done.stderr == ""
+    assert "| **whole hop** |" in done.stdout
 
 
 def test_a_control_that_is_given_reaches_the_server_and_only_that() -> None:
