@@ -185,7 +185,7 @@ def _frames(speech: Path) -> list[bytes]:
 
 
 def _write(row: Row) -> None:
-    sys.stdout.write(json.dumps(asdict(row)) + "\n")
+    sys.stdout.write(json.dumps({**asdict(row), "in_time": row.in_time}) + "\n")
     sys.stdout.flush()
 
 

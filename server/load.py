@@ -53,10 +53,9 @@ def load(asked: Load) -> Iterator[tuple[str, bool]]:
             row: dict[str, Any] = json.loads(line)
             used, now = _figure(url, "process_cpu_seconds_total"), time.monotonic()
             memory = _figure(url, "process_resident_memory_bytes")
-            good = _in_time(row)
-            yield _told(row, (used - cpu) / (now - then), base, memory), good
+            yield _told(row, (used - cpu) / (now - then), base, memory), row["in_time"]
             cpu, then = used, now
-            if not good:
+            if not row["in_time"]:
                 return
         if process.poll() is not None:
             raise ConfigError("The server ended while it was measured.")
@@ -95,11 +94,6 @@ def _crowd(url: str, asked: Load) -> Generator[Iterator[str], None, None]:
             yield iter(process.stdout.readline, "")
         finally:
             process.terminate()
-
-
-def _in_time(row: dict[str, Any]) -> bool:
-    """What `clients.crowd.Row.in_time` says."""
-    return not row["refused"] and row["late"] < 0.01 and row["concealed"] == 0.0
 
 
 def _told(row: dict[str, Any], cores: float, base: float, memory: float) -> str:
