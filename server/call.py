@@ -6,7 +6,7 @@ close when `close` is set and the outbox is empty. Every method is told the time
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Any, Protocol
 
@@ -52,7 +52,7 @@ class Room(Place, Protocol):
     @property
     def device(self) -> str: ...
 
-    def let_in(self, seconds: float, hop_s: float, /) -> None: ...
+    def let_in(self, kind: Hashable, seconds: float, hop_s: float, /) -> None: ...
 
 
 class Ticket(Protocol):
@@ -309,12 +309,14 @@ class Call:
 
         def opened(result: Opened, _seconds: float, now: float) -> None:
             converter = result.converter
+            line = Line(result, self._room, start, self.outbox, self._limits, self._report)
+            hop_s = converter.hop / start.sample_rate
             try:
-                self._room.let_in(result.hop_seconds, converter.hop / start.sample_rate)
+                self._room.let_in(line.kind, result.hop_seconds, hop_s)
             except Refused as error:
                 self.fail(error, now)
                 return
-            self._line = Line(result, self._room, start, self.outbox, self._limits, self._report)
+            self._line = line
             self._heard = self._reported = now
             self._ready = Ready(
                 session=self.session,

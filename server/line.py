@@ -142,6 +142,11 @@ class Line:
         outbox.bound = round(limits.outbox_s * rate)
 
     @property
+    def kind(self) -> Hashable:
+        """What its hops cost like; see `server.scheduler.Task`."""
+        return self._voice, self._hop
+
+    @property
     def full(self) -> bool:
         """Whether the socket should not be read now."""
         return self.intake.full or len(self._changes) >= self._limits.texts
@@ -262,7 +267,7 @@ class Line:
             self._ease()
 
         self.outlet.fed(len(hop.samples))
-        turn = Turn((self._voice, self._hop), hop.complete, hop.deadline, self._hop / self._rate)
+        turn = Turn(self.kind, hop.complete, hop.deadline, self._hop / self._rate)
         return Job(work, then, self._hop_failed, turn)
 
     def _follow(self) -> None:

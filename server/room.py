@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from server.scheduler import Scheduler, Task
 from stream.models.chorus import together
 
 ROOM = 0.8  # part of its time that a device may be promised to streams
+IDLE = 0.01  # a device that is busy for no more of its time has nobody to protect
 SETTLE_S = 2.0  # after which a new stream shows in what is measured
 RETRY_S = 5  # what a client that is refused is told to wait
 LIGHTER = 0.75  # of the computing is left when pitch is found the light way (starter: .7)
@@ -43,7 +44,7 @@ class Room:
 
     Laws: what a hop returns does not depend on which others are converted with it; an error is its
     own stream's only; `let_in` refuses a stream when what is measured, and what was promised to
-    those let in before, leave no room for it.
+    those let in before, leave no room for it. An idle device takes any: there is nobody to protect.
     """
 
     def __init__(
@@ -100,16 +101,19 @@ class Room:
             now = self._clock()
             return self._scheduler.load(now) + self._promised(now)
 
-    def let_in(self, seconds: float, hop_s: float) -> None:
+    def let_in(self, kind: Hashable, seconds: float, hop_s: float) -> None:
         """Promise room to a stream whose hops of `hop_s` take `seconds` alone.
+
+        kind  what a hop costs like: when others of its kind run, it will take what theirs take
 
         Raises `Refused` when there is none. While the others can still do with lighter pitch, that
         is taken from them first.
         """
-        share = seconds / hop_s / self._workers
         with self._changed:
             now = self._clock()
-            wanted = self._scheduler.load(now) + self._promised(now) + share
+            share = min(seconds, self._scheduler.costs.known(kind, seconds)) / hop_s / self._workers
+            taken = self._scheduler.load(now) + self._promised(now)
+            wanted = taken + share if taken > IDLE else 0.0
             while self._easing and wanted > ROOM and self._ladder.level < GENTLE_LEVEL:
                 self._ladder.climb(now)
                 wanted *= LIGHTER if self._ladder.level == 1 else 1.0

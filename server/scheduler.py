@@ -46,7 +46,11 @@ class Costs:
 
     def of(self, task: Task) -> float:
         """What it is to be expected to take; half a hop for a kind that was never seen."""
-        return self._seconds.get(task.kind, 0.5 * task.hop_s)
+        return self.known(task.kind, 0.5 * task.hop_s)
+
+    def known(self, kind: Hashable, otherwise: float) -> float:
+        """What tasks of that kind took; `otherwise` for one that was never seen."""
+        return self._seconds.get(kind, otherwise)
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """A fake conversion and a whole conversation without sockets, for tests of the server."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,7 +166,7 @@ class FakeRoom:
         self.step = STEPS[0]
         self.refuses = False
 
-    def let_in(self, seconds: float, hop_s: float) -> None:
+    def let_in(self, kind: Hashable, seconds: float, hop_s: float) -> None:
         del seconds, hop_s
         if self.refuses:
             raise Refused("overloaded", "This machine is busy.", close=TRY_LATER)

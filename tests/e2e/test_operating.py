@@ -124,7 +124,7 @@ async def speak_a_little(link: Any) -> None:
 def test_a_device_without_room_is_told_among_the_refusals(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def full(_room: Room, _seconds: float, _hop_s: float) -> None:
+    def full(_room: Room, _kind: object, _seconds: float, _hop_s: float) -> None:
         raise Refused("overloaded", "This machine is busy.", close=1013)
 
     monkeypatch.setattr(Room, "let_in", full)

@@ -46,7 +46,7 @@ def filled(made: Room) -> tuple[int, Refused]:
 
     def takes_another() -> bool:
         try:
-            made.let_in(0.004, 0.020)
+            made.let_in("a kind", 0.004, 0.020)
         except Refused as error:
             refused.append(error)
         return not refused
@@ -101,7 +101,26 @@ def test_streams_are_let_in_until_what_was_promised_fills_the_room() -> None:
         assert (refused.code, refused.close) == ("overloaded", TRY_LATER)
         assert "busy" in str(refused)
         clock.now += SETTLE_S + 0.1  # what is measured now counts: nothing came of them
-        made.let_in(0.004, 0.020)
+        made.let_in("a kind", 0.004, 0.020)
+
+
+def test_an_idle_device_takes_a_stream_whatever_it_costs() -> None:
+    clock = Clock()
+    with room(clock=clock, easing=False) as made:
+        made.let_in("heavy", 0.030, 0.020)
+        with pytest.raises(Refused, match="busy"):
+            made.let_in("light", 0.001, 0.020)
+
+
+def test_a_stream_is_expected_to_cost_what_others_of_its_kind_do() -> None:
+    """Together with others a hop costs less than alone; one of an unknown kind is not so cheap."""
+    with room(easing=False) as made:
+        turn = Turn("a kind", time.monotonic(), time.monotonic() + 1.0, 0.020)
+        assert made.submit(job(lambda: time.sleep(0.03), turn)).result(PATIENCE).error is None
+        for _ in range(20):
+            made.let_in("a kind", 10.0, 1.0)
+        with pytest.raises(Refused, match="busy"):
+            made.let_in("another", 10.0, 1.0)
 
 
 def test_before_it_refuses_it_takes_lighter_pitch() -> None:
@@ -116,6 +135,6 @@ def test_before_it_refuses_it_takes_lighter_pitch() -> None:
 def test_a_stream_goes_to_the_device_with_the_most_time_left() -> None:
     with room(clock=Clock()) as one, room(clock=Clock()) as other:
         rooms = Rooms([one, other])
-        rooms.least().let_in(0.004, 0.020)
+        rooms.least().let_in("a kind", 0.004, 0.020)
         assert one.load > 0.0
         assert rooms.least() is other
