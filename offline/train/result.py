@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from offline.train import narrow
+from offline.train.data import Example
 from offline.train.index import Made, make_index
 from offline.train.live import judged, preview
 from offline.train.narrow import NOISE_SCALE
@@ -19,7 +20,7 @@ from offline.train.story import Story, write_story
 from offline.train.synth import Synthesizer, SynthShape
 from offline.train.synth_export import export_synth, spread_pitches
 from offline.train.warm import keep_scale
-from offline.train.work import Array, Example, Work, checkpoint_of, heard_pitch, work_of
+from offline.train.work import Array, Work, checkpoint_of, heard_pitch, work_of
 from stream.audio import Audio
 from stream.errors import ConfigError
 from stream.excitation import Sine

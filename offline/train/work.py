@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offline.judge.scores import Scores
+from offline.train.data import Clip
 from offline.train.synth import SynthShape
 from offline.train.warm import Scale
-from stream.audio import Audio
 from stream.errors import ConfigError
 from stream.importer.checkpoint import RvcCheckpoint, RvcShape
 
@@ -22,25 +22,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 HEARD: Final = (0.5, 50.0, 99.5)  # percentiles of the pitch: trained from, median, to
-
-
-class Example(Protocol):
-    """audio [T hop], features [T, dim], f0 [T] Hz."""
-
-    @property
-    def audio(self) -> Audio: ...
-    @property
-    def features(self) -> Audio: ...
-    @property
-    def f0(self) -> Audio: ...
-
-
-class Clip(Protocol):
-    """A slice of a recording."""
-
-    @property
-    def seconds(self) -> float: ...
-    def load(self) -> Example: ...
 
 
 @dataclass(frozen=True, kw_only=True)
