@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx.inliner
-from google.protobuf.message import DecodeError
 from onnx import TensorProto
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model
 
@@ -25,6 +24,7 @@ from stream.errors import BadCheckpoint, HostileFile, ModelError
 from stream.importer.graphs import foreign as graphs
 from stream.importer.graphs.foreign import ROLES, Spot, dims, kind, real_inputs
 from stream.importer.says import Says
+from stream.importer.whole import LARGEST, load_model
 from stream.models.blackbox import EDGE, inputs_of
 from stream.models.onnx import Array, OnnxModel
 
@@ -33,7 +33,6 @@ PROBED = (16, 32)  # frames of 10 ms on which a graph is tried
 DIMS = (768, 256)  # content features a frame, of RVC v2 and v1
 SAME = 1e-3  # of the loudest sample, by which a sound may differ and count as the same
 LEAST_OPSET = 10
-LARGEST = 2_000_000_000  # bytes; one ONNX file cannot hold more
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 WHOLE = (TensorProto.INT64, TensorProto.INT32)
 PASSING = {"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten"}
@@ -123,12 +122,7 @@ def about(voice: ForeignVoice) -> Mapping[str, Any]:
 
 def _read(path: Path) -> Any:
     """The model, its weights inside and its functions unfolded."""
-    try:
-        if path.stat().st_size > LARGEST:
-            raise BadCheckpoint(path, "it is larger than an ONNX file can be.")
-        model = onnx.load(str(path), load_external_data=False)
-    except (DecodeError, OSError) as error:
-        raise BadCheckpoint(path, f"it is a damaged ONNX model ({error}). Get it again.") from error
+    model: Any = load_model(path)
     if not model.graph.node or not model.graph.output:
         raise BadCheckpoint(path, "it is an empty ONNX model, or none at all. Get it again.")
     opset = max((o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}), default=0)
