@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from stream.options import (
+    AnyVoice,
     DeviceName,
     ProfileName,
     Source,
@@ -25,9 +26,6 @@ Token = Annotated[
 ]
 PresetName = Annotated[str, typer.Argument(metavar="NAME", help="One of `timbral presets list`.")]
 Local = Annotated[bool, typer.Option("--local", help="Convert in this process, without a server.")]
-AnyVoice = Annotated[
-    str | None, typer.Option("--voice", help="One of `timbral voices list`.  [default: starter]")
-]
 Input = Annotated[
     str | None, typer.Option("--input", help="The microphone: `timbral devices` lists them.")
 ]

@@ -19,6 +19,9 @@ Target = Annotated[
     Path, typer.Argument(metavar="OUT", help="The file to write: .wav, .flac, .ogg or .mp3.")
 ]
 VoiceName = Annotated[str, typer.Option("--voice", help="One of `timbral voices list`.")]
+AnyVoice = Annotated[  # None: that of a preset or of settings, else the starter
+    str | None, typer.Option("--voice", help="One of `timbral voices list`.  [default: starter]")
+]
 ProfileName = Annotated[
     Profile,
     typer.Option("--profile", help="Low latency, or little computing; auto measures the machine."),

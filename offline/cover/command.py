@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from stream.options import DeviceName, controllable
+from stream.options import AnyVoice, DeviceName, controllable
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 cache = typer.Typer(help="What the steps of covers and trainings made.", no_args_is_help=True)
@@ -23,9 +23,6 @@ Out = Annotated[
     typer.Option(
         "-o", "--out", help="The cover; of many songs a folder.  [default: after song and voice]"
     ),
-]
-Voice = Annotated[
-    str | None, typer.Option("--voice", help="One of `timbral voices list`.  [default: starter]")
 ]
 Settings = Annotated[
     Path | None, typer.Option("--settings", help="A TOML file with any of these settings.")
@@ -79,7 +76,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with what was brok
 def cover(
     songs: Songs = None,
     out: Out = None,
-    voice: Voice = None,
+    voice: AnyVoice = None,
     settings: Settings = None,
     key: Key = None,
     octave: Octave = None,
