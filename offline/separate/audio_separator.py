@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from offline.separate.protocol import Progress, Song
-from offline.separate.roles import Roles, roles_of
+from offline.separate.roles import Parted, Roles, roles_of
 from offline.separate.windowed import Reader, at_rate, measure
 from offline.sound import pieces, writing
 from stream.audio import Audio
@@ -43,7 +43,7 @@ class Tool(Protocol):
 
 
 @dataclass(frozen=True)
-class AudioSeparator:
+class AudioSeparator(Parted):
     """A `Separator` that has `tool` do the work on files in `folder`.
 
     tool    with its model loaded, writing 32-bit stems called `..._(Stem)_...` to `folder`
@@ -53,21 +53,6 @@ class AudioSeparator:
     folder: Path
     roles: Roles
     digest: str
-
-    @property
-    def target(self) -> str:
-        """What is wanted."""
-        return self.roles.target
-
-    @property
-    def rest(self) -> str:
-        """The song without it."""
-        return self.roles.rest
-
-    @property
-    def stems(self) -> tuple[str, ...]:
-        """`target` and `rest`."""
-        return (self.target, self.rest)
 
     def stream(self, song: Song, *, progress: Progress | None = None) -> Iterator[Audio]:
         """The stems in pieces [2, n, 2], at the song's rate; `progress` moves only at the end."""

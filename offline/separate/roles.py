@@ -19,6 +19,27 @@ class Roles:
     rest: str
 
 
+class Parted:
+    """What a separator's `roles` tell of its stems."""
+
+    roles: Roles
+
+    @property
+    def target(self) -> str:
+        """What is wanted."""
+        return self.roles.target
+
+    @property
+    def rest(self) -> str:
+        """The song without it."""
+        return self.roles.rest
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """`target` and `rest`."""
+        return (self.target, self.rest)
+
+
 TASKS: Mapping[Task, Roles] = MappingProxyType(
     {
         "vocals": Roles(VOCALS, INSTRUMENTAL),

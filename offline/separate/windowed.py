@@ -8,7 +8,7 @@ import soxr
 
 from offline.separate.overlap import overlap_add
 from offline.separate.protocol import Net, Progress, Song
-from offline.separate.roles import Roles
+from offline.separate.roles import Parted, Roles
 from stream.audio import Audio
 from stream.errors import AudioError
 
@@ -16,7 +16,7 @@ PEAK = 0.9  # what networks hear a song's loudest sample as: they learned from f
 
 
 @dataclass(frozen=True)
-class Windowed:
+class Windowed(Parted):
     """A `Separator` from a `Net`, which gives `roles.target`, or `roles.rest`, or both.
 
     Of the two, only the first that the network gives is used: the other is the song without it.
@@ -34,19 +34,9 @@ class Windowed:
             raise ValueError(f"{self.net.stems} is neither {self.target} nor {self.rest}")
 
     @property
-    def target(self) -> str:
-        """What is wanted."""
-        return self.roles.target
-
-    @property
-    def rest(self) -> str:
-        """The song without it."""
-        return self.roles.rest
-
-    @property
     def stems(self) -> tuple[str, ...]:
         """`target`, `rest`, and whatever else the network gives."""
-        own = (self.target, self.rest)
+        own = super().stems
         return own + tuple(stem for stem in self.net.stems if stem not in own)
 
     def stream(self, song: Song, *, progress: Progress | None = None) -> Iterator[Audio]:
