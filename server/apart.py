@@ -24,8 +24,8 @@ def apart(work: Callable[..., Any], *args: Any, most_s: float, give_up: threadin
 
     Python's own lock is what this is for: whoever holds it for a second, as the writing of a
     large graph does, silences every stream of the process. Raises `ConfigError` for one that
-    `work` raised, `TimbralError` for any other of ours, for a process that died, took too long or
-    was given up. Blocks; call it from a thread.
+    `work` raised, `TimbralError` for any other of ours, for what the system refused, for a process
+    that died, took too long or was given up. Blocks; call it from a thread.
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
@@ -63,4 +63,6 @@ def _work(answer: Connection, work: Callable[..., Any], args: tuple[Any, ...]) -
         said = "config", str(error)
     except TimbralError as error:
         said = "refused", str(error)
+    except OSError as error:  # a full disk, say
+        said = "refused", f"The server's machine cannot do this: {error.strerror or error}."
     answer.send(said)

@@ -1,12 +1,14 @@
 """Files that come in over HTTP: how much of them, how fast, where to, and for how long."""
 
 import asyncio
+import errno
+import logging
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from aiohttp import web
 from server.config import ServerConfig
 from stream.home import default_home
 
+log = logging.getLogger("timbral.server")
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # what a disk without room says
 CHUNK = 1 << 20  # bytes written at a time
 MOST_FILES = 8
 
@@ -37,8 +42,8 @@ class Inbox:
 
     thread  where disk work is done
 
-    Law: never more bytes are written than were allowed, nothing outside the folder, and nothing
-    stays.
+    Laws: never more bytes are written than were allowed, nothing outside the folder, and nothing
+    stays; a full disk is an answer (507), and nothing but that.
     """
 
     def __init__(self, config: ServerConfig, thread: Executor) -> None:
@@ -49,19 +54,21 @@ class Inbox:
     async def open(self, request: web.Request, most: int) -> AsyncGenerator[Sent, None]:
         """A hidden folder on the disk where voices are, for at most so many bytes.
 
-        Raises 413 and 415 for a request that is too large, or packed.
+        Raises 413 and 415 for a request that is too large, or packed, 507 when the disk is full.
         """
         if request.headers.get("Content-Encoding", "identity") != "identity":
             raise web.HTTPUnsupportedMediaType(text="Send it without a Content-Encoding.\n")
         if (request.content_length or 0) > most:
             raise too_large(most)
         voices = (self._config.home or default_home()) / "voices"
-        voices.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".import-", dir=voices))
+        with _disk():
+            voices.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix=".import-", dir=voices))
         try:
-            yield Sent(folder, most, most, asyncio.get_running_loop().time())
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            with _disk():
+                yield Sent(folder, most, most, asyncio.get_running_loop().time())
+        finally:  # to free a gigabyte takes a while: not on the loop, where streams wait for it
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     def place(self, filename: str | None, sent: Sent) -> Path:
         """Where to put the next file: alone in a folder, under a harmless name."""
@@ -113,3 +120,16 @@ def too_large(most: int) -> web.HTTPException:
     return web.HTTPRequestEntityTooLarge(
         max_size=most, actual_size=most + 1, text=f"More than {shown} are not taken.\n"
     )
+
+
+@contextmanager
+def _disk() -> Generator[None, None, None]:
+    """Answer 507 where there is no room left for what is sent."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        log.error("What a client sent could not be kept: %s.", error.strerror)
+        text = "This server has no room left for that; tell who runs it.\n"
+        raise web.HTTPInsufficientStorage(text=text) from error
