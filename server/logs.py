@@ -3,7 +3,9 @@
 import json
 import logging
 import sys
+from contextlib import suppress
 from datetime import datetime, timezone
+from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,42 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             told["traceback"] = self.formatException(record.exc_info)
         return json.dumps(told, default=str)
+
+
+class AuditFile(WatchedFileHandler):
+    """The file of the audit log, which may be moved away at any time.
+
+    Law: that it cannot be written, on a full disk say, keeps nobody from anything: it is told in
+    the log, once, and what follows is written as soon as that can be.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._failing: OSError | None = None
+        super().__init__(path, encoding="utf-8")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record, or say why not."""
+        before, self._failing = self._failing, None
+        try:
+            super().emit(record)
+        except OSError:  # that it cannot be opened again; the standard library lets it out
+            self.handleError(record)
+        log = logging.getLogger(f"{ROOT}.server")
+        if self._failing is not None and before is None:
+            why = self._failing.strerror or self._failing
+            log.error("The audit log %s cannot be written: %s.", self.baseFilename, why)
+        elif self._failing is None and before is not None:
+            log.warning("The audit log %s is written again; lines are missing.", self.baseFilename)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """An `OSError` is for `emit`; any other is a fault of ours."""
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            self._failing = error
+            with suppress(OSError):
+                self.close()  # what it still holds would fail every time; `emit` opens it again
+        else:
+            super().handleError(record)
 
 
 class Audit:
@@ -98,13 +136,11 @@ def _attach(log: logging.Logger, handler: logging.Handler, lines: logging.Format
 
 
 def _appending(path: Path) -> logging.Handler:
-    """A file that only its owner may read; the system's logrotate may move it away at any time."""
-    from logging.handlers import WatchedFileHandler
-
+    """A file that only its owner may read."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
-        return WatchedFileHandler(path, encoding="utf-8")
+        return AuditFile(path)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror or error}.") from error
 

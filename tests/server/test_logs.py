@@ -93,3 +93,26 @@ def test_opening_twice_says_things_once(capsys: pytest.CaptureFixture[str]) -> N
     open_logs(ServerConfig())
     Audit().say("server stopped")
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no disk that is always full")
+def test_a_full_disk_under_the_audit_log_is_told_once_and_stops_nobody(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "logs"
+    path = folder / "audit.jsonl"
+    open_logs(ServerConfig(audit=path))
+    path.unlink()
+    path.symlink_to("/dev/full")
+    for _ in range(3):
+        Audit().say("stream began")
+    folder.rename(tmp_path / "away")  # nor can it be opened anew
+    for _ in range(3):
+        Audit().say("stream began")
+    (error,) = capsys.readouterr().err.splitlines()
+    assert "audit.jsonl cannot be written: No space left" in error
+    folder.mkdir()
+    Audit().say("stream over")
+    assert json.loads(path.read_text().splitlines()[-1])["event"] == "stream over"
+    (better,) = capsys.readouterr().err.splitlines()
+    assert "written again" in better
