@@ -19,7 +19,7 @@ from stream.engine import Conversion
 from stream.errors import ConfigError, TimbralError
 from stream.models.onnx import DEVICES, Device
 from stream.models.store import Store
-from stream.models.voice import Voice
+from stream.models.voice import Voice, VoiceCard
 from stream.tune import Choice, choose
 
 WARM_HOPS = 3
@@ -32,7 +32,7 @@ class Studio:
         self._store = Store(config.home)
         self._devices = [_device(name) for name in config.device.split(",")]
         self._default = config.voice
-        self._choices: dict[tuple[str, str], Choice] = {}  # by voice and device
+        self._choices: dict[tuple[str, str], tuple[VoiceCard, Choice]] = {}  # by voice and device
         self._choosing = threading.Lock()
         self._import_s = config.limits.import_s
         self._closing = threading.Event()
@@ -105,9 +105,11 @@ class Studio:
             return Choice(voice.profiles[name], why="")
         key = voice.card.name, device
         with self._choosing:
-            if key not in self._choices:
-                self._choices[key] = choose(voice)
-            return self._choices[key]
+            card, choice = self._choices.get(key, (None, None))
+            if choice is None or card != voice.card:  # another voice may have taken its name
+                choice = choose(voice)
+                self._choices[key] = voice.card, choice
+            return choice
 
 
 def _timed(conversion: Conversion) -> float:

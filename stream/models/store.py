@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stream.errors import BadBundle, ConfigError, VoiceNotFound
+from stream.errors import BadBundle, ConfigError, VoiceError, VoiceNotFound
 from stream.home import default_home
 from stream.models.assets import Kind, missing
 from stream.models.content import ContentEncoder
@@ -46,6 +46,8 @@ class Store:
     """The voices under `home`/voices, next to the starters, which are inside the package.
 
     Loads each voice and each encoder once per device and shares it; safe to call from threads.
+    Law: what `load` gives is the voice that is there now: one that was deleted or replaced, by
+    whatever process, is not given again, and those who have it keep it.
 
     threads  that one call of a full-size model may use; by default all cores, 4 at most. The
              starters' models are too small to share.
@@ -55,7 +57,7 @@ class Store:
         self._threads = min(4, os.cpu_count() or 1) if threads is None else threads
         self.home = home if home is not None else default_home()
         self._loading = threading.Lock()
-        self._voices: dict[tuple[str, Device], Voice] = {}
+        self._voices: dict[tuple[str, Device], tuple[VoiceCard, Voice]] = {}
         self._encoders: dict[tuple[str, Device], ContentEncoder] = {}
         self._detectors = Detectors(self.home)
 
@@ -86,13 +88,18 @@ class Store:
         """The voice, ready to speak; raises `VoiceError` and `ModelError`."""
         with self._loading:
             key = (name, device)
-            if key not in self._voices:
+            try:
                 card = self.card(name)
+            except VoiceError:
+                self._drop(name)
+                raise
+            if key not in self._voices or self._voices[key][0] != card:
                 encoder = self._encoder(card.encoder, device, f"Voice '{name}'")
-                self._voices[key] = load_voice(
-                    self.folder(name), encoder, self._detectors, device, self._threads
+                self._voices[key] = (
+                    card,
+                    load_voice(self.folder(name), encoder, self._detectors, device, self._threads),
                 )
-            return self._voices[key]
+            return self._voices[key][1]
 
     def encoder(self, identity: str, device: Device = "auto", *, needed_by: str) -> ContentEncoder:
         """A content encoder by its id; raises `AssetMissing` and `ModelError`.
@@ -146,9 +153,15 @@ class Store:
         folder = self.folder(name)
         if name in STARTERS:
             raise ConfigError(f"The voice '{name}' is part of timbral and cannot be removed.")
+        gone = folder.with_name(f".{name}.removing")
+        shutil.rmtree(gone, ignore_errors=True)
         with self._loading:
-            self._voices = {key: voice for key, voice in self._voices.items() if key[0] != name}
-        shutil.rmtree(folder)
+            self._drop(name)
+            folder.rename(gone)  # at once: half a voice is none
+        shutil.rmtree(gone)
+
+    def _drop(self, name: str) -> None:
+        self._voices = {key: held for key, held in self._voices.items() if key[0] != name}
 
     def _folders(self) -> Iterator[Path]:
         voices = self.home / "voices"

@@ -64,6 +64,27 @@ def test_a_voice_of_the_same_name_is_not_replaced(store: Store, bundle: Path) ->
         store.add(bundle)
 
 
+def test_a_voice_deleted_or_replaced_by_another_process_is_not_given_again(
+    store: Store, bundle: Path
+) -> None:
+    store.add(bundle)
+    held = store.load("ada", "cpu")
+    assert store.load("ada", "cpu") is held
+    other = Store(store.home)
+    other.remove("ada")
+    with pytest.raises(VoiceNotFound):
+        store.load("ada", "cpu")
+    assert not list((store.home / "voices").iterdir())
+    edit(bundle, consent="another's")
+    other.add(bundle)
+    found = store.load("ada", "cpu")
+    assert (found is held, found.card.consent) == (False, "another's")
+    other.remove("ada")
+    edit(bundle, consent="a third's")
+    other.add(bundle)  # while nobody looked
+    assert store.load("ada", "cpu").card.consent == "a third's"
+
+
 @pytest.mark.parametrize("name", STARTERS)
 def test_a_starter_cannot_be_removed(store: Store, name: str) -> None:
     with pytest.raises(ConfigError, match="cannot be removed"):
