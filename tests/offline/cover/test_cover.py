@@ -6,19 +6,16 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import halves
 import numpy as np
 import pytest
+from covers import Seen, Studio
 
 from offline import sound
-from offline.cache import Cache
 from offline.convert import pitch_of
-from offline.cover.make import Cover, Wanted, make_cover
 from offline.cover.mixdown import Parts, mixdown
 from offline.cover.settings import checked
 from offline.curve import Curve, read_curve, write_curve
@@ -28,50 +25,6 @@ from stream.controls import Controls
 from stream.errors import AudioError, Cancelled, ConfigError
 
 ALL = ("read", "separate", "f0", "convert", "mix")
-
-
-class Seen:
-    """A watcher that remembers what was to be done."""
-
-    def __init__(self, ends_in: str = "") -> None:
-        self.missing: tuple[str, ...] = ()
-        self.ends_in = ends_in
-
-    def planned(self, missing: tuple[str, ...], kept: tuple[str, ...]) -> None:
-        self.missing = missing
-
-    def progress(self, name: str, done: int, total: int) -> None:
-        if name == self.ends_in and done > 1:
-            raise Cancelled("enough")
-
-
-class Studio:
-    """A folder with a song, and a cache that is kept between covers of it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.home = folder, folder / "home"
-        self.song = halves.write_song(folder / "song.wav")
-        self.cache = Cache(folder / "cache")
-        self.tools = halves.tools(self.home)
-
-    def make(
-        self,
-        values: Mapping[str, Any] | None = None,
-        *,
-        name: str = "cover.wav",
-        seen: Seen | None = None,
-        song: Path | None = None,
-        **wanted: Any,
-    ) -> Cover:
-        return make_cover(
-            song or self.song,
-            checked(values or {}),
-            Wanted(self.folder / name, **wanted),
-            tools=self.tools,
-            cache=self.cache,
-            workers=2,
-            watcher=seen,
-        )
 
 
 @pytest.fixture(scope="module")
@@ -107,13 +60,13 @@ def test_it_is_as_loud_as_the_song(studio: Studio) -> None:
 
 def test_a_second_run_with_another_mix_only_mixes(studio: Studio) -> None:
     studio.make()
-    seen = Seen()
-    studio.make({"voice_db": -3.0}, seen=seen)
-    assert seen.missing == ("mix",)
-    studio.make({"voice_db": -3.0}, seen=seen)
-    assert seen.missing == ()
-    studio.make({"voice_db": -3.0}, seen=seen, again=True)
-    assert seen.missing == ("mix",)
+    other, same, again = Seen(), Seen(), Seen()
+    studio.make({"voice_db": -3.0}, seen=other)
+    assert other.missing == ("mix",)
+    studio.make({"voice_db": -3.0}, seen=same)
+    assert same.missing == ()
+    studio.make({"voice_db": -3.0}, seen=again, again=True)
+    assert again.missing == ("mix",)
 
 
 def test_the_new_voice_sings_the_pitch_that_was_edited(studio: Studio) -> None:

@@ -4,7 +4,6 @@ import html
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import halves
@@ -12,14 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 from assets import home_with
+from covers import Seen, Studio
 
-from offline.cache import Cache
 from offline.cover import look as looking
 from offline.cover.judge import judge, judged, melody
 from offline.cover.look import look, looked
-from offline.cover.make import Cover, Wanted, make_cover
 from offline.cover.recipe import looks
-from offline.cover.settings import checked
 from offline.curve import Curve, frame_times, write_curve
 from offline.loudness import measure
 from stream.audio import Audio
@@ -29,44 +26,9 @@ from stream.models.store import STARTER
 RATE = 44_100
 
 
-class Seen:
-    """A watcher that remembers everything that was to be done."""
-
-    def __init__(self) -> None:
-        self.missing: list[str] = []
-
-    def planned(self, missing: tuple[str, ...], kept: tuple[str, ...]) -> None:
-        self.missing += missing
-
-    def progress(self, name: str, done: int, total: int) -> None:
-        pass
-
-
-class Studio:
-    """A folder with a song, and a cache that is kept between covers of it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.song = halves.write_song(folder / "<so>ng.wav")
-        self.cache = Cache(folder / "cache")
-
-    def make(
-        self, values: dict[str, Any], seen: Seen | None = None, wanted: Wanted | None = None
-    ) -> Cover:
-        return make_cover(
-            self.song,
-            checked(values),
-            wanted or Wanted(self.folder / "cover.wav", report=True),
-            tools=halves.tools(self.folder / "home"),
-            cache=self.cache,
-            workers=2,
-            watcher=seen,
-        )
-
-
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
-    return Studio(tmp_path_factory.mktemp("studio"))
+    return Studio(tmp_path_factory.mktemp("studio"), "<so>ng.wav")
 
 
 def write(path: Path, samples: Audio) -> Path:
@@ -80,7 +42,7 @@ def noise(seconds: float, scale: float = 0.1) -> Audio:
 
 
 def test_the_page_tells_all_and_plays_all(studio: Studio, tmp_path: Path) -> None:
-    cover = studio.make({"band_db": -1.5})
+    cover = studio.make({"band_db": -1.5}, report=True)
     assert cover.report == studio.folder / "cover.html"
     page = (studio.folder / "cover.html").read_text("utf-8")
     text = html.unescape(page)
@@ -113,18 +75,17 @@ def test_the_page_tells_all_and_plays_all(studio: Studio, tmp_path: Path) -> Non
 
 
 def test_only_what_a_change_touches_is_looked_at_again(studio: Studio) -> None:
-    studio.make({})
+    studio.make(report=True)
     again, changed = Seen(), Seen()
-    studio.make({}, again)
-    assert again.missing == []
-    studio.make({"voice_db": -3.0}, changed)
-    assert changed.missing == ["mix", "look at the cover"]
+    studio.make(seen=again, report=True)
+    assert again.missing == ()
+    studio.make({"voice_db": -3.0}, seen=changed, report=True)
+    assert changed.missing == ("mix", "look at the cover")
 
 
 def test_nobody_gets_a_page_who_did_not_ask(studio: Studio) -> None:
-    folder = studio.folder
-    for wanted in (Wanted(folder / "plain.wav"), Wanted(folder / "parts", step="f0", report=True)):
-        cover = studio.make({}, wanted=wanted)
+    plain = studio.make(name="plain.wav")
+    for cover in (plain, studio.make(name="parts", step="f0", report=True)):
         assert cover.report is None
         assert not looks(cover.plan)
     assert not (studio.folder / "plain.html").exists()
@@ -133,7 +94,7 @@ def test_nobody_gets_a_page_who_did_not_ask(studio: Studio) -> None:
 def test_without_its_page_the_cover_is_still_there(studio: Studio) -> None:
     (studio.folder / "closed.html").mkdir()
     with pytest.raises(AudioError, match=r"cover is there, but its page .*closed.html"):
-        studio.make({}, wanted=Wanted(studio.folder / "closed.wav", report=True))
+        studio.make(name="closed.wav", report=True)
     assert (studio.folder / "closed.wav").is_file()
 
 
