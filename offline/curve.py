@@ -219,7 +219,7 @@ def _from_json(path: Path, text: str) -> Iterator[tuple[str, float, float]]:
     said: Any
     try:
         said = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is no JSON: {error}.") from error
     if isinstance(said, dict):
         lower = {str(key).lower(): value for key, value in said.items()}
@@ -245,7 +245,7 @@ def _point(path: Path, where: str, time: str, hz: str) -> tuple[str, float, floa
         raise ConfigError(f"{path}, {where}: {time!r}, {hz!r} is not time in s and pitch in Hz.")
     if pitch > HIGHEST_HZ:
         raise ConfigError(f"{path}, {where}: {pitch:g} Hz is no pitch.")
-    return where, second, max(pitch, 0.0)
+    return where, second, pitch if pitch > 0.0 else 0.0  # also what is no number, as -nan
 
 
 def _is_number(cell: str) -> bool:

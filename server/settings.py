@@ -72,14 +72,21 @@ def _of_file(path: Path) -> dict[str, Any]:
         settings = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOML's and UTF-8's own are ValueErrors
         raise ConfigError(f"{path} is not TOML: {error}.") from error
     if not isinstance(settings.get("limits", {}), dict):
         raise ConfigError(f"{path}: limits is a table, [limits], with a line for each limit.")
     for name in PATHS & settings.keys():
         if isinstance(settings[name], str):
-            settings[name] = path.parent / Path(settings[name]).expanduser()
+            settings[name] = path.parent / _expanded(name, settings[name])
     return settings
+
+
+def _expanded(name: str, text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{name}: there is no user's folder {text}.") from error
 
 
 def _of_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import soundfile
@@ -120,13 +120,22 @@ def _open(path: Path) -> tuple[Iterator[Audio], int, int]:
         file = soundfile.SoundFile(path)
     except soundfile.LibsndfileError:
         return _open_container(path)
-    return _blocks(file), file.samplerate, max(0, file.frames)
+    return _blocks(file, path), file.samplerate, max(0, file.frames)
 
 
-def _blocks(file: soundfile.SoundFile) -> Iterator[Audio]:
+def _blocks(file: soundfile.SoundFile, path: Path) -> Iterator[Audio]:
     with file:
-        while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
-            yield block.mean(axis=1, dtype=np.float32)
+        while len(block := _next(file, path)):
+            with np.errstate(invalid="ignore", over="ignore"):  # what is no sample is told later
+                mono = block.mean(axis=1, dtype=np.float32)
+            yield mono
+
+
+def _next(file: soundfile.SoundFile, path: Path) -> Audio:
+    try:
+        return cast(Audio, file.read(BLOCK, dtype="float32", always_2d=True))
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{path} is damaged: {error} Export it again.") from error
 
 
 def _open_container(path: Path) -> tuple[Iterator[Audio], int, int]:
@@ -134,12 +143,15 @@ def _open_container(path: Path) -> tuple[Iterator[Audio], int, int]:
     try:
         container = av.open(str(path))
         stream = container.streams.audio[0]
-    except (av.FFmpegError, IndexError) as error:
+        rate: int = stream.codec_context.rate  # without a codec for it there is no context
+        if rate < 1:
+            raise ValueError(f"{rate} Hz")
+    except (av.FFmpegError, IndexError, AttributeError, ValueError) as error:
         raise AudioError(
             f"{path} holds no audio that can be read. WAV, FLAC, Ogg, MP3 and M4A work."
         ) from error
     seconds = float((stream.duration or 0) * (stream.time_base or 0))
-    return _frames(av, container, path), stream.rate, round(seconds * stream.rate)
+    return _frames(av, container, path), rate, round(seconds * rate)
 
 
 def _frames(av: ModuleType, container: Any, path: Path) -> Iterator[Audio]:

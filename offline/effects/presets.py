@@ -71,7 +71,7 @@ def read(path: Path) -> Chain:
         chain = Chain.model_validate(tomllib.loads(path.read_text("utf-8")))
     except ValidationError as error:
         raise ConfigError(f"{path} is no preset of effects: {_told(error)}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOML's and UTF-8's own are ValueErrors
         raise ConfigError(f"{path} is no TOML: {error}.") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error}.") from error

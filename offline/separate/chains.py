@@ -13,8 +13,8 @@ from offline.separate.files import separate
 from offline.separate.models import DEFAULT, open_separator, task_of
 from offline.separate.protocol import Progress, Separator
 from offline.separate.roles import TASKS, Task
+from stream.device import CPU, Device
 from stream.errors import ConfigError
-from stream.models.onnx import Device
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -98,7 +98,7 @@ def chain_of(name: str) -> Chain:
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read: {error}.") from error
 
 
@@ -129,9 +129,7 @@ def with_models(
     return chain.model_copy(update=changed)
 
 
-def open_chain(
-    chain: Chain, home: Path, *, device: Device = "cpu", threads: int = 0
-) -> list[Opened]:
+def open_chain(chain: Chain, home: Path, *, device: Device = CPU, threads: int = 0) -> list[Opened]:
     """Open the models of every step, so that what is missing is told before any work.
 
     Raises what `open_separator` raises, and `ConfigError` for a model of another task.

@@ -44,9 +44,9 @@ class Found:
 
 def is_archive(path: Path) -> bool:
     """Whether it is a zip with files in it; torch's files are zips too, and no archives."""
-    if not zipfile.is_zipfile(path):
-        return False
     try:
+        if not zipfile.is_zipfile(path):
+            return False
         with zipfile.ZipFile(path) as archive:
             names = [PurePosixPath(name) for name in archive.namelist()[:MOST_MEMBERS]]
     except (*BROKEN, OSError):

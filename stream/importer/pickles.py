@@ -7,6 +7,7 @@ refused before it means anything.
 """
 
 import pickletools
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -29,7 +30,9 @@ def load(file: BinaryIO, path: Path, inert: tuple[str, ...] = ()) -> object:
     Law: nothing named in the file is imported or called, whatever the bytes are. Raises
     `HostileFile` for a name that is neither harmless nor inert, `ValueError` for a broken pickle.
     """
-    return _Machine(path, inert).run(file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a text's wrong escapes
+        return _Machine(path, inert).run(file)
 
 
 class _Mark:

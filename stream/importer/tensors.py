@@ -40,7 +40,7 @@ SAFE_TYPES: Mapping[str, str] = {
     **{"I8": "i1", "U8": "u1"},
 }
 BROKEN = (
-    *(ValueError, LookupError, OverflowError, EOFError),
+    *(ValueError, LookupError, OverflowError, EOFError, NotImplementedError),
     *(struct.error, zipfile.BadZipFile, zlib.error),
 )
 

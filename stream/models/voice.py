@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from stream.device import Device
 from stream.errors import BadBundle
 from stream.models.blackbox import BlackBox
 from stream.models.content import ContentEncoder, EncoderCard, StudentEncoder
@@ -15,7 +16,6 @@ from stream.models.f0 import Detectors
 from stream.models.hubert import open_encoder
 from stream.models.index import RetrievalIndex
 from stream.models.nsf import DECODER, PRIOR, NsfSynthesizer
-from stream.models.onnx import Device
 from stream.models.synth import StudentSynthesizer, Synthesizer
 from stream.profiles import FILE_STEADY, FILE_WINDOWED, STEADY, WINDOWED, Profile, Profiles
 
@@ -189,7 +189,7 @@ def _read(folder: Path, name: str, model: type[CardT]) -> CardT:
         return model.model_validate(json.loads((folder / name).read_text("utf-8")))
     except FileNotFoundError:
         raise BadBundle(folder, f"{name} is missing") from None
-    except (OSError, ValueError) as error:  # ValidationError and JSONDecodeError are ValueErrors
+    except (OSError, ValueError, RecursionError) as error:  # pydantic's and JSON's are ValueErrors
         where = error.errors()[0] if isinstance(error, ValidationError) else None
         why = f"{'.'.join(map(str, where['loc']))}: {where['msg']}" if where else str(error)
         raise BadBundle(folder, f"{name} cannot be read ({why})") from error
