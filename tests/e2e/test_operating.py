@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from server.app import Server
-from server.config import ServerConfig
+from server.config import Limits, ServerConfig
 from server.door import Certificate
 from server.failures import Refused
 from server.figures import Figures
@@ -33,6 +33,7 @@ from stream.errors import ConfigError
 
 TESTS = Path(__file__).parents[1]
 Answer = tuple[int, str]
+NEVER_LATE = Limits(max_late_s=3600.0)  # a busy machine is no failure
 
 
 async def get(url: str, token: str | None = None, method: str = "GET", **options: Any) -> Answer:
@@ -66,7 +67,7 @@ def start(name: str, voice: str = "ada") -> str:
 
 def test_figures_tell_of_streams_while_they_are_open_and_after() -> None:
     async def main() -> None:
-        async with serving(max_streams=2) as server:
+        async with serving(max_streams=2, limits=NEVER_LATE) as server:
 
             async def figures() -> dict[str, float]:
                 status, text = await get(f"{server.url}/metrics")
@@ -96,7 +97,7 @@ def test_figures_tell_of_streams_while_they_are_open_and_after() -> None:
                 assert during["timbral_client_streams['(local)']"] == 2
                 assert during["timbral_streams_refused_total['overloaded']"] == 1
                 assert during["timbral_streams_admitted_total[]"] == 2
-                assert during["timbral_hop_load_ratio_count['ada']"] >= 1
+                assert during["timbral_hop_load_ratio_count['ada']"] >= 5
                 assert during["timbral_connections[]"] >= 2
                 await link.send(Stop().model_dump_json())
                 await rest(link)
@@ -114,11 +115,12 @@ def test_figures_tell_of_streams_while_they_are_open_and_after() -> None:
 
 
 async def speak_a_little(link: Any) -> None:
-    """Send ten hops and take their answers."""
+    """Send ten hops and take five answers with sound."""
     for position in range(0, 10 * HOP, HOP):
         await link.send(frame(position))
-    for _ in range(5):
-        await asyncio.wait_for(link.recv(), 30)
+    answers = 0
+    while answers < 5:
+        answers += isinstance(await asyncio.wait_for(link.recv(), 30), bytes)
 
 
 def test_a_device_without_room_is_told_among_the_refusals(
@@ -165,8 +167,12 @@ def test_a_server_that_drains_takes_no_more_and_lets_streams_come_to_their_end()
 
 def test_draining_has_an_end() -> None:
     async def main() -> None:
-        async with serving(drain_s=0.2) as server, talking(server.url):
+        async with serving(drain_s=0.2, limits=NEVER_LATE) as server, talking(server.url) as link:
+            began = asyncio.get_running_loop().time()
             await asyncio.wait_for(server.drain(), 10)
+            assert asyncio.get_running_loop().time() - began > 0.15
+            assert server.streams == 1, "a stream was cut off while there was time"
+            assert whole(await speak(link, 0.2), 0.2), "draining disturbed it"
 
     asyncio.run(main())
 
