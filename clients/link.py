@@ -6,7 +6,8 @@ Needs `websockets` and `server.protocol`; neither numpy nor a model runtime.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit, urlunsplit
+from socket import SO_SNDBUF, SOL_SOCKET
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import ValidationError
 from websockets.asyncio.client import ClientConnection, connect
@@ -43,20 +44,28 @@ Event = AudioFrame | ControlsNow | VoiceNow | Stats | Pong | Failure | Stopped
 PATIENCE = 10.0  # s to connect
 LOADING = 60.0  # s until `ready`: the server may have a voice to load
 QUEUE = 256  # messages waiting for `events`; then the server is held back
+SEND_BUFFER = 64 * 1024  # bytes the kernel may hold for a server that is held up; then `send` waits
 
 
-def stream_url(text: str) -> str:
+def stream_url(text: str, resume: str | None = None) -> str:
     """The address of the stream, from what people type.
+
+    resume  the secret of the stream to come back to: what stands before its dot names the server
+            among several that has it, and goes into the address
 
     >>> stream_url("127.0.0.1:8765"), stream_url("https://voice.example.org")
     ('ws://127.0.0.1:8765/v1/stream', 'wss://voice.example.org/v1/stream')
+    >>> stream_url("voice.example.org", "b.c2VjcmV0"), stream_url("voice.example.org", "c2VjcmV0")
+    ('ws://voice.example.org/v1/stream?replica=b', 'ws://voice.example.org/v1/stream')
     """
     url = urlsplit(text if "://" in text else f"ws://{text}")
     scheme = {"http": "ws", "https": "wss"}.get(url.scheme, url.scheme)
     if scheme not in {"ws", "wss"} or not url.hostname:
         raise LinkError(f"'{text}' is no server address. One looks like ws://127.0.0.1:8765.")
     path = url.path if url.path.strip("/") else PATH
-    return urlunsplit((scheme, url.netloc, path, url.query, ""))
+    replica, dot, _ = (resume or "").partition(".")
+    query = "&".join(filter(None, [url.query, f"replica={quote(replica)}" if dot else ""]))
+    return urlunsplit((scheme, url.netloc, path, query, ""))
 
 
 def is_here(url: str) -> bool:
@@ -143,8 +152,11 @@ async def open_link(url: str, start: Start) -> AsyncGenerator[VoiceLink, None]:
 
     Raises `LinkError` when there is no server or it refuses; its `code` is the protocol's.
     """
-    address = stream_url(url)
+    address = stream_url(url, start.resume)
     socket = await _connect(address)
+    sock = socket.transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER)
     try:
         yield VoiceLink(socket, await _begin(socket, start, address))
     finally:
@@ -199,13 +211,14 @@ async def _connect(address: str) -> ClientConnection:
 
 _HERE = {"localhost", "127.0.0.1", "::1"}
 _CODES = {401: "unauthorized", 403: "unauthorized", 503: "overloaded"}
+_BUSY = {502, 503, 504}  # of the server itself, or of a proxy whose servers are all gone or full
 
 
 def _refusal(address: str, status: int) -> str:
     if status in {401, 403}:
         return f"{address} refuses this client (HTTP {status}). Give its token with `--token`."
-    if status == 503:
-        return f"{address} is busy (HTTP 503). Try again later."
+    if status in _BUSY:
+        return f"{address} is busy (HTTP {status}). Try again later."
     return f"What answers at {address} is no timbral server (HTTP {status})."
 
 

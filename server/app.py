@@ -22,18 +22,20 @@ from server.door import Certificate, Door, handler_limits
 from server.figures import Figures
 from server.jobs import Desk, OpenJobs
 from server.logs import Audit
+from server.openapi import Answer, Contract, Operation, text, told
 from server.pages import add_pages, assets, count, harden
 from server.places import Ledger, Places, usage_path
 from server.protocol import PATH, SUBPROTOCOL
 from server.reception import Reception, Visit
 from server.resume import Ticket, Tickets
-from server.room import furnish
+from server.room import RETRY_S, furnish
 from server.session import PARTING_S, Session, attempt
 from server.shelf import Shelf
 from server.status import Status
 from server.uploads import Keeper, Uploads
+from server.vacancy import fullness, is_full, later
 from server.whole import Whole
-from stream.errors import ConfigError
+from stream.errors import ConfigError, TimbralError
 
 log = logging.getLogger("timbral.server")
 
@@ -41,6 +43,7 @@ PAGES = assets()
 OPEN_PATHS = frozenset({*PAGES, PATH})
 LOADING = "The default voice is being loaded."
 SEND_BUFFER = 128 * 1024  # bytes the kernel may hold for a slow reader: about a second of audio
+RECEIVE_BUFFER = 64 * 1024  # the same of what this server could not read yet, while it was held up
 RECEIVE_MOST = 1024 * 1024  # bytes; between the protocol's limit and this, the error is typed
 WATCH_S, SETTLE_S = 1.0, 60.0
 
@@ -104,7 +107,7 @@ class Server:
         self._loader = ThreadPoolExecutor(1, "load")
         self._sessions: dict[Session, asyncio.Task[None]] = {}
         self._talks: set[asyncio.Future[None]] = set()  # one a connection, done when it is closed
-        self._tickets = Tickets[Session]()
+        self._tickets = Tickets[Session](config.replica)
         self._provider = ""
         self._audit = Audit()
         self._gate = Gate(config)
@@ -138,6 +141,18 @@ class Server:
     def streams(self) -> int:
         """How many streams are open."""
         return len(self._places)
+
+    @property
+    def fullness(self) -> float:
+        """Part of what this server can take that is taken; see `server.vacancy`."""
+        return fullness(self._places, self._rooms.least()) if self.ready else 1.0
+
+    @property
+    def takes(self) -> bool:
+        """Whether a new stream may find room."""
+        if self._why_not() or len(self._talks) >= 4 * self._config.max_streams:
+            return False
+        return not is_full(self._places, self._rooms.least(), easing=self._config.easing)
 
     async def start(self) -> None:
         """Open the port; `url` tells which. Raises `ConfigError` when it cannot be had."""
@@ -228,6 +243,7 @@ class Server:
         self._desk.route(app)
         Shelf(self._config, self._load).route(app)
         add_pages(app, PAGES)
+        Contract(self._config, OPEN_PATHS).route(app)
         self.figures.capacity.set(self._config.max_streams)
         self.figures.registry.before(
             lambda: self.figures.connections.set(self._door.connections if self.url else 0)
@@ -248,17 +264,23 @@ class Server:
         return {
             "ready": self.ready,
             "provider": self._provider,
+            "replica": self._config.replica,
+            "fullness": round(self.fullness, 3),
             "streams": {"open": self.streams, "most": self._config.max_streams},
         }
 
+    @told(
+        Operation("A stream: an upgrade to WebSocket", {101: Answer("begin", ()), **text(400, 503)})
+    )
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         asked = request.headers.get("Sec-WebSocket-Protocol")
         if asked and SUBPROTOCOL not in {name.strip() for name in asked.split(",")}:
             raise web.HTTPBadRequest(text=f"This server speaks {SUBPROTOCOL}.\n")
         if self._why_not() or len(self._talks) >= 4 * self._config.max_streams:
-            raise web.HTTPServiceUnavailable(
-                text="Not now; try again later.\n", headers={"Retry-After": "10"}
-            )
+            raise later(10)
+        name = self._config.replica
+        if name and request.query.get("replica") != name and not self.takes:
+            raise later(RETRY_S)  # before the upgrade, so that a proxy asks another replica
         response = web.WebSocketResponse(
             protocols=(SUBPROTOCOL,),
             compress=False,
@@ -354,11 +376,12 @@ class Server:
 
 
 def tune(transport: Transport) -> None:
-    """Send small frames at once, and keep no seconds of stale audio in the kernel."""
+    """Send small frames at once, and keep no seconds of stale audio in the kernel, either way."""
     sock = transport.get_extra_info("socket")
     if sock is not None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
 
 
 async def _part(response: web.WebSocketResponse, transport: Transport, code: int) -> None:
@@ -377,5 +400,5 @@ def _logged() -> Generator[None, None, None]:
     """What goes wrong with a file is told in the log, and the server goes on."""
     try:
         yield
-    except ConfigError as error:
+    except (TimbralError, OSError) as error:
         log.error("%s", error)

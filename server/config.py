@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -107,6 +108,9 @@ class ServerConfig:
     proxies: Annotated[
         tuple[str, ...], "addresses whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed"
     ] = ()
+    replica: Annotated[
+        str, "its name among several servers behind one address: letters, digits, `-` and `_`"
+    ] = ""
     workers: Annotated[int, "threads that convert", "one a core"] = field(default_factory=cores)
     batch: Annotated[int, "hops converted together at most; on a GPU 32"] = 8
     max_streams: Annotated[
@@ -132,6 +136,10 @@ class ServerConfig:
             raise ConfigError(f"port must be within 0..65535, got {self.port}.")
         if self.workers < 1 or self.max_streams < 1 or self.batch < 1:
             raise ConfigError("workers, max_streams and batch must be 1 or more.")
+        if not re.fullmatch(r"[A-Za-z0-9_-]{0,32}", self.replica):
+            raise ConfigError(
+                f"'{self.replica}' is no name of a replica: 32 letters, digits, - and _ at most."
+            )
         if self.max_jobs < 0:
             raise ConfigError("max_jobs must be 0 or more.")
         if self.drain_s < 0 or self.grace_s < 0:

@@ -23,15 +23,23 @@ S = TypeVar("S", bound=Stream)
 class Tickets(Generic[S]):
     """The secrets of all streams that can be resumed, as digests.
 
+    replica  the name of this server among several; every secret begins with it and a dot, so that
+             a client can say in the address which of them has its stream
+
     Laws: a secret opens its own stream only; one that was followed by another, which the client
     has used, opens nothing; nor does one whose stream is over.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, replica: str = "") -> None:
+        self._prefix = f"{replica}." if replica else ""
         self._tickets: dict[bytes, Ticket[S]] = {}
 
     def __len__(self) -> int:
         return len(self._tickets)
+
+    def secret(self) -> str:
+        """One that nobody has."""
+        return self._prefix + secrets.token_urlsafe(SECRET_BYTES)
 
     def find(self, secret: str) -> "Ticket[S] | None":
         """The one that `secret` is for."""
@@ -65,7 +73,7 @@ class Ticket(Generic[S]):
     def offer(self) -> str:
         """A new secret, to be told to the client."""
         self._forget(self._offered)
-        secret = secrets.token_urlsafe(SECRET_BYTES)
+        secret = self._tickets.secret()
         self._offered = self._tickets.keep(self, secret)
         return secret
 

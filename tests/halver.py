@@ -2,19 +2,20 @@
 
 It is the real server around a trivial conversion, so that what comes back can be compared with what
 went out, sample by sample: ada is -0.5 of what is said, ben 0.25, and every 12 semitones double it.
-Prints a line when it is ready.
+The environment may set more (`TIMBRAL_REPLICA`). Prints a line when it is ready.
 """
 
 import asyncio
+import os
 import sys
 
 import numpy as np
 from calls import FakeConversion, FakeVoices
 
-from server.config import ServerConfig
 from server.line import Opened
 from server.protocol import Start
 from server.service import run
+from server.settings import load_config
 from stream.audio import Audio
 from stream.controls import Controls
 
@@ -49,9 +50,15 @@ class HalvingVoices(FakeVoices):
 
 def main(port: int, token: str | None = None, drain_s: str = "5") -> None:
     """Serve until killed."""
-    config = ServerConfig(
-        port=port, voice="ada", max_streams=16, workers=1, token=token, drain_s=float(drain_s)
-    )
+    environment = {"TIMBRAL_MAX_STREAMS": "16", **os.environ}
+    own = {
+        "port": port,
+        "voice": "ada",
+        "workers": 1,
+        "token": token or None,
+        "drain_s": float(drain_s),
+    }
+    config = load_config(None, environment, own)
 
     def announce(_running: object) -> None:
         sys.stdout.write("ready\n")

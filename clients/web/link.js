@@ -20,6 +20,15 @@ export function streamAddress(page) {
   return url.href;
 }
 
+/** Where to come back to the stream of this secret: its beginning names the server that has it. */
+export function found(address, secret) {
+  const dot = secret.indexOf(".");
+  if (dot < 0) return address;
+  const url = new URL(address);
+  url.searchParams.set("replica", secret.slice(0, dot));
+  return url.href;
+}
+
 /**
  * Speaks the protocol; tells the page of `{type: "state"|"message"|"trip"|"dropped", …}`.
  *
@@ -117,7 +126,7 @@ export class Link {
   #connect() {
     this.tell({ type: "state", state: "connecting" });
     this.#told = null;
-    const socket = this.#outside.socket(this.#address, SUBPROTOCOL);
+    const socket = this.#outside.socket(found(this.#address, this.#secret), SUBPROTOCOL);
     socket.binaryType = "arraybuffer";
     const resume = this.#secret ? { resume: this.#secret } : {};
     socket.onopen = () => this.#say({ type: "start", ...this.#start, ...resume });

@@ -189,7 +189,7 @@ def test_another_websocket_server_is_told_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(404, ""), (401, "unauthorized"), (503, "overloaded")]
+    ("status", "code"), [(404, ""), (401, "unauthorized"), (502, ""), (503, "overloaded")]
 )
 def test_a_web_server_that_refuses_is_told_apart(status: int, code: str) -> None:
     class Refusing(BaseHTTPRequestHandler):

@@ -70,6 +70,26 @@ def test_a_stream_is_resumed_where_its_connection_broke_and_not_where_it_ended()
     assert places == [(False, 800), (True, 800), (False, 800)]
 
 
+def test_who_comes_back_names_the_replica_that_has_the_stream() -> None:
+    asked: list[str] = []
+
+    def handle(peer: ServerConnection) -> None:
+        assert peer.request is not None
+        asked.append(peer.request.path)
+        begin(peer, resume=f"b-2.secret{len(asked)}", resumed=len(asked) == 2)
+        if len(asked) == 2:
+            say(peer, Stopped(samples_in=0, samples_out=0))
+        else:
+            peer.socket.shutdown(socket.SHUT_RDWR)
+
+    async def listen(link: VoiceLink) -> int:
+        return len([event async for event in link.events()])
+
+    with running(handle) as url:
+        assert asyncio.run(stay_linked(url, lambda: START, listen, backoff=FAST)) == 1
+    assert asked == ["/v1/stream", "/v1/stream?replica=b-2"]
+
+
 def test_a_server_that_went_away_is_waited_for() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

@@ -229,6 +229,18 @@ def test_secrets_are_long_and_not_kept() -> None:
     assert not any(secret in repr(vars(tickets)) for secret in told)
 
 
+def test_a_secret_begins_with_the_name_of_its_replica() -> None:
+    tickets = Tickets[Talk]("b-2")
+    talk = Talk(tickets=tickets)
+    (ready,) = talk.tell(START)
+    assert isinstance(ready, Ready)
+    assert ready.resume.startswith("b-2.")
+    assert len(ready.resume) >= 22 + len("b-2.")
+    talk.call.park(talk.now)
+    told, *_ = back(talk, again(ready))
+    assert told.resumed
+
+
 JSON = st.recursive(
     st.none()
     | st.booleans()

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Link, streamAddress } from "../../../clients/web/link.js";
+import { Link, found, streamAddress } from "../../../clients/web/link.js";
 import { packFrame, unpackFrame } from "../../../clients/web/protocol.js";
 
 const START = {
@@ -88,6 +88,20 @@ function talk() {
 test("the stream's address is beside the page's", () => {
   assert.equal(streamAddress("http://127.0.0.1:8765/#token=x"), "ws://127.0.0.1:8765/v1/stream");
   assert.equal(streamAddress("https://a.example/voice/?x=1"), "wss://a.example/voice/v1/stream");
+});
+
+test("a client comes back to the replica that its secret begins with", () => {
+  const address = "wss://a.example/v1/stream";
+  assert.equal(found(address, ""), address);
+  assert.equal(found(address, "c2VjcmV0"), address);
+  assert.equal(found(address, "b-2.c2VjcmV0"), `${address}?replica=b-2`);
+  const world = talk();
+  world.link.open("ws://here/v1/stream", START, false);
+  world.sockets[0].onopen();
+  world.sockets[0].hear({ ...READY, resume: "b.s1" });
+  world.sockets[0].onclose({ code: 1006 });
+  world.pass(501);
+  assert.equal(world.sockets[1].url, "ws://here/v1/stream?replica=b");
 });
 
 test("nothing is sent before the server is ready, and positions begin with the first chunk", () => {
