@@ -111,7 +111,7 @@ class Room:
         """
         with self._changed:
             now = self._clock()
-            share = min(seconds, self._scheduler.costs.known(kind, seconds)) / hop_s / self._workers
+            share = self._scheduler.costs.more(kind, seconds) / hop_s / self._workers
             taken = self._scheduler.load(now) + self._promised(now)
             wanted = taken + share if taken > IDLE else 0.0
             while self._easing and wanted > ROOM and self._ladder.level < GENTLE_LEVEL:

@@ -5,13 +5,15 @@ No thread, no clock: time is told by the caller, in seconds. `server.room` runs 
 
 import math
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 CALM = 0.5  # part of the time that workers may be busy for a hop to start at once
 PATIENCE = 0.25  # of its hop that a hop waits for company on a busy device
 SAFETY = 1.25  # a batch may take so much longer than batches of its kind did
+MARGIN = 0.3  # of a hop that should be left when its batch is done
+LENGTH = 0.8  # of its first hop that a batch may take at any rate: to catch up, once all is late
 MEMORY = 0.1  # weight of the newest measurement in an average
 LOOK_BACK_S = 2.0  # over which being busy is measured
 
@@ -34,23 +36,53 @@ class Task:
 
 
 class Costs:
-    """Seconds that a task takes as one of a batch, learnt by its kind."""
+    """What batches take, learnt by their kind: some seconds, and some more with every task."""
 
     def __init__(self) -> None:
-        self._seconds: dict[Hashable, float] = {}
+        self._known: dict[Hashable, _Trend] = {}
 
-    def learn(self, kind: Hashable, seconds: float) -> None:
-        """One of a batch took so much of it."""
-        known = self._seconds.get(kind, seconds)
-        self._seconds[kind] = known + MEMORY * (seconds - known)
+    def learn(self, batch: Sequence[Task], seconds: float) -> None:
+        """A batch of one kind took so long; one of several kinds teaches nothing."""
+        kind = batch[0].kind
+        if all(task.kind == kind for task in batch):
+            self._known.setdefault(kind, _Trend()).add(len(batch), seconds)
 
-    def of(self, task: Task) -> float:
-        """What it is to be expected to take; half a hop for a kind that was never seen."""
-        return self.known(task.kind, 0.5 * task.hop_s)
+    def of(self, batch: Sequence[Task]) -> float:
+        """What it is to be expected to take; half a hop for a task of a kind never seen."""
+        first, more = 0.0, 0.0
+        for task in batch:
+            begin, each = self._of(task.kind, 0.5 * task.hop_s)
+            first, more = max(first, begin), more + each
+        return first + more
 
-    def known(self, kind: Hashable, otherwise: float) -> float:
-        """What tasks of that kind took; `otherwise` for one that was never seen."""
-        return self._seconds.get(kind, otherwise)
+    def more(self, kind: Hashable, otherwise: float) -> float:
+        """What one more of that kind adds to a batch; `otherwise` for a kind never seen."""
+        return self._of(kind, otherwise)[1]
+
+    def _of(self, kind: Hashable, otherwise: float) -> tuple[float, float]:
+        return self._known[kind].line if kind in self._known else (0.0, otherwise)
+
+
+class _Trend:
+    """A line through batches of 1, 2, ... tasks and their seconds; old ones are forgotten."""
+
+    def __init__(self) -> None:
+        self._sums = 0.0, 0.0, 0.0, 0.0, 0.0  # 1, count, count^2, seconds, count * seconds
+
+    def add(self, count: int, seconds: float) -> None:
+        new = 1.0, count, count * count, seconds, count * seconds
+        keep = 1.0 - MEMORY
+        self._sums = tuple(keep * a + b for a, b in zip(self._sums, new, strict=True))
+
+    @property
+    def line(self) -> tuple[float, float]:
+        """Seconds for any batch, and for each task in it. While all batches were of one size, half
+        of each: so that others are tried."""
+        n, x, xx, y, xy = self._sums
+        spread = n * xx - x * x
+        each = (n * xy - x * y) / spread if spread > 0.01 * n * n else 0.5 * y / x
+        each = min(max(each, 0.0), y / x)
+        return (y - each * x) / n, each
 
 
 @dataclass
@@ -72,8 +104,9 @@ class Scheduler:
     Laws, each with a test in tests/server/test_scheduler.py:
 
     earliest  of what waits, the tasks with the earliest deadlines go first
-    in time   a task is added to a batch only if all of it is expected to end before every deadline
-              in it, as far as the first task alone would
+    in time   a task is added to a batch only if all of it is expected to end well before the first
+              deadline in it, or within most of a hop: what is late is done in large batches too, as
+              they save time, or it would stay late for ever
     starts    a batch starts when it is full, when a deadline needs it, when its first task has
               waited for a quarter of its hop, or at once while the device is calm
     fair      a stream has one task at a time, so none can keep another from its turn
@@ -120,8 +153,7 @@ class Scheduler:
         self._running.remove(run)
         run.ended = now
         self._past.append(run)
-        for task in batch:
-            self.costs.learn(task.kind, (now - begun) / len(batch))
+        self.costs.learn(batch, now - begun)
 
     def load(self, now: float) -> float:
         """Part of the time that the workers were busy lately, 0 .. 1."""
@@ -141,15 +173,13 @@ class Scheduler:
         if order[0].kind is None:
             return order[:1]
         share = min(self.most, math.ceil(len(order) / idle))
-        batch, seconds = order[:1], self.costs.of(order[0])
-        first = max(order[0].deadline, now + SAFETY * seconds)  # it may be late already
-        for task in order[1:]:
-            if len(batch) == share or task.kind is None:
+        batch = order[:1]
+        until = order[0].deadline - MARGIN * order[0].hop_s
+        until = max(until, now + LENGTH * order[0].hop_s)
+        for task in order[1:share]:
+            if task.kind is None or now + SAFETY * self.costs.of([*batch, task]) > until:
                 break
-            more = seconds + self.costs.of(task)
-            if now + SAFETY * more <= first:
-                batch.append(task)
-                seconds = more
+            batch.append(task)
         return batch[: self._size(len(batch))]
 
     def _size(self, count: int) -> int:
@@ -161,6 +191,6 @@ class Scheduler:
         first = batch[0]
         if first.kind is None or len(batch) == self.most or self.load(now) < CALM:
             return now
-        needed = first.deadline - SAFETY * sum(map(self.costs.of, batch))
+        needed = first.deadline - MARGIN * first.hop_s - SAFETY * self.costs.of(batch)
         oldest = min(task.arrived + PATIENCE * task.hop_s for task in batch)
         return max(now, min(needed, oldest)) if min(needed, oldest) > now else now
