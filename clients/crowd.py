@@ -28,6 +28,7 @@ from stream.files import SoundFile
 RATE = 48_000
 FRAME = RATE // 50  # 20 ms, what browsers and OBS send
 SETTLE_S = 1.0  # after a newcomer, before measuring
+STEADY_S, MOST_S = 3.0, 15.0  # so long nothing more is given up; so long is waited for that
 EMPTY = (0.0, 0.0, 0.0)
 
 
@@ -39,7 +40,7 @@ class Row:
     hop_ms      how long the worst stream's hop is
     delay_ms    p50, p95, p99 from sending the last sample of a frame to having all of it back
     late        part of the hops that were done too late
-    concealed   part of the audio that was concealed
+    concealed   part of the audio that was concealed or never came, from the newcomer's arrival on
     eased       what the server gave up, in words
     refused     what the server said to the newcomer, when it took no more
     """
@@ -138,14 +139,29 @@ async def crowd(
                 break
             talkers.append(Talker(link, frames, offset=37 * count))
             tasks.append(asyncio.create_task(talkers[-1].talk()))
-            await asyncio.sleep(SETTLE_S)
             _write(await _measured(talkers, seconds))
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def _settled(talkers: list[Talker]) -> None:
+    """Until the server goes on giving up nothing more, or nothing else."""
+    begun = steady = time.perf_counter()
+    given_up = {""}
+    while (now := time.perf_counter()) - steady < STEADY_S and now - begun < MOST_S:
+        await asyncio.sleep(0.25)
+        told = {talker.stats.eased for talker in talkers if talker.stats}
+        if told != given_up:
+            given_up, steady = told, now
+        if now - begun >= SETTLE_S and told == {""}:
+            return
+
+
 async def _measured(talkers: list[Talker], seconds: float) -> Row:
+    lost = sum(talker.concealed for talker in talkers)
+    await _settled(talkers)
+    lost = sum(talker.concealed for talker in talkers) - lost
     for talker in talkers:
         talker.begin()
     cpu, begun = time.process_time(), time.perf_counter()
@@ -158,7 +174,7 @@ async def _measured(talkers: list[Talker], seconds: float) -> Row:
     hops = sum(1000.0 * took / talker.hop_ms for talker in talkers)
     misses = sum(t.stats.deadline_misses - t.misses for t in talkers if t.stats)
     heard = sum(talker.heard for talker in talkers)
-    lost = sum(talker.concealed for talker in talkers)
+    lost += sum(talker.concealed for talker in talkers)
     lost += sum(max(0, round((took - 1.0) * RATE) - t.heard) for t in talkers)  # never came
     step = worst.stats.compute_ms if worst.stats else None
     gone = next((talker.gone for talker in talkers if talker.gone), "")
