@@ -159,7 +159,6 @@ class Harness:
         words = [built / "tests/harness", built / "timbral.so", PLUGIN / "data", rate, speakers]
         words += [folder / "sound.f32", folder, frames]
         environment = {**os.environ, "DISPLAY": screen}
-        environment["TSAN_OPTIONS"] = f"suppressions={PLUGIN}/tests/tsan.supp"
         environment["ASAN_OPTIONS"] = "detect_leaks=0"  # libobs counts its own; X keeps some
         if low_latency:
             environment["LOW_LATENCY"] = "1"

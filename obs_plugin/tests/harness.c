@@ -152,6 +152,20 @@ static void open_feed(const char *folder, const char *settings_json)
 	feed_count++;
 }
 
+static void nothing(void *unused)
+{
+	(void)unused;
+}
+
+/* libobs destroys sources in a thread of its own, and without video does not wait for it at its end:
+ * both would free the same hotkeys, and the count of what is left would be less than none. The
+ * destruction of a filter ends the last use of its source, which is destroyed after it: so twice. */
+static void end_destruction(void)
+{
+	for (int i = 0; i < 2; i++)
+		obs_queue_task(OBS_TASK_DESTROY, nothing, NULL, true);
+}
+
 static void close_feed(struct feed *feed)
 {
 	obs_source_remove_audio_capture_callback(feed->source, captured, feed);
@@ -392,6 +406,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < feed_count; i++)
 		close_feed(feeds + i);
 	config_close(frontend_config);
+	end_destruction();
 	obs_shutdown();
 	printf("{\"leaks\":%ld,\"shutdown_ms\":%.1f}\n", bnum_allocs(), (double)(os_gettime_ns() - began) / 1e6);
 	free(signal_samples);

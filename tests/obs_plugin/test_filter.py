@@ -134,7 +134,7 @@ def test_hotkeys_and_the_dialog(plain: str, server: Server, tmp_path: Path) -> N
         obs.ask("show", 0, "test")
         obs.ask("show", 0, "refresh")
         obs.wait(0, trouble=NONE)
-        assert obs.quit()["leaks"] <= 0
+        assert obs.quit()["leaks"] == 0
 
 
 def test_the_proposed_delay_is_small_and_safe(plain: str, server: Server, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_the_proposed_delay_is_small_and_safe(plain: str, server: Server, tmp_pa
         )
         assert stats["latency_ms"] < stats["safe_ms"] <= allowed
         obs.settle(0, -0.5, obs.stats(0)["delay_ms"])
-        assert obs.quit()["leaks"] <= 0
+        assert obs.quit()["leaks"] == 0
 
 
 def test_what_the_server_refuses_is_told(plain: str, server: Server, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_what_the_server_refuses_is_told(plain: str, server: Server, tmp_path: P
         obs.set(3, voice="slow")  # cannot be changed to: a new conversation
         obs.wait(3, state=TALKING, sessions=2)
         obs.settle(3, 1.0, DELAY)
-        assert obs.quit()["leaks"] <= 0
+        assert obs.quit()["leaks"] == 0
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_other_rates_layouts_and_packets(
         _, out = obs.tail(0)
         heard = np.abs(out).max(axis=0) > 0
         assert list(heard) == [channel < 2 for channel in range(obs.channels)]
-        assert obs.quit()["leaks"] <= 0
+        assert obs.quit()["leaks"] == 0
 
 
 def test_the_starter_voice_is_heard(plain: str, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_the_starter_voice_is_heard(plain: str, tmp_path: Path) -> None:
             assert stats["voice"] == "starter"
             loudness = float(np.sqrt(np.mean(out[:, 0] ** 2)))
             assert 0.003 < loudness < 0.5
-            assert obs.quit()["leaks"] <= 0
+            assert obs.quit()["leaks"] == 0
     finally:
         served.kill()
 
@@ -230,4 +230,4 @@ def test_sanitizers_find_nothing(screen: str, server: Server, tmp_path: Path, ki
         assert churned["worst_ms"] < 2000
         server.kill()
         obs.settle(0, 0.0, 700)
-        assert obs.quit()["leaks"] <= 0
+        assert obs.quit()["leaks"] == 0
