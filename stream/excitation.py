@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stream.audio import Audio
-from stream.noise import frame_noise
+from stream.noise import FrameNoise
 
 F64 = NDArray[np.float64]
 
@@ -43,8 +43,7 @@ class Excitation:
         unvoiced_noise: float = 0.0333,
     ) -> None:
         self._rate = sample_rate
-        self._hop = hop
-        self._seed = seed + 1  # the prior draws its noise with `seed` itself
+        self._drawn = FrameNoise(seed + 1, hop)  # the prior draws its noise with `seed` itself
         self._limit = limit
         self._voiced_rms = voiced_rms
         self._noise = (np.float32(unvoiced_noise), np.float32(voiced_noise))
@@ -58,7 +57,7 @@ class Excitation:
     def step(self, f0: ArrayLike, first_frame: int) -> Audio:
         """f0 [T] in Hz, 0 = unvoiced, of frames `first_frame` ... -> [T * hop] samples."""
         pitches = np.asarray(f0, dtype=np.float64)
-        out = frame_noise(self._seed, first_frame, len(pitches), self._hop).T.copy()
+        out = self._drawn.rows(first_frame, len(pitches))
         for frame, pitch in zip(out, pitches, strict=True):
             frame *= self._noise[int(pitch > 0)]
             if pitch > 0:
@@ -97,7 +96,7 @@ class Sine:
     VOICED_NOISE = 0.003
 
     def __init__(self, sample_rate: int, hop: int, seed: int = 0) -> None:
-        self._hop, self._seed = hop, seed + 1  # the prior draws its noise with `seed` itself
+        self._drawn = FrameNoise(seed + 1, hop)  # the prior draws its noise with `seed` itself
         self._ramp = np.arange(1, hop + 1, dtype=np.float64) / sample_rate
         self._phase = 0.0  # cycles
 
@@ -111,7 +110,7 @@ class Sine:
         self._phase = float(begins[keep] % 1.0)
         cycles = begins[:-1, np.newaxis] + pitches[:, np.newaxis] * self._ramp
         voiced = (pitches > 0.0)[:, np.newaxis]
-        noise = frame_noise(self._seed, first_frame, len(pitches), self._hop).T
+        noise = self._drawn.rows(first_frame, len(pitches))
         size = np.where(voiced, self.VOICED_NOISE, self.AMPLITUDE / 3.0)
         wave = np.where(voiced, self.AMPLITUDE * np.sin(2.0 * np.pi * cycles), 0.0)
         return (wave + size * noise).astype(np.float32).reshape(-1)

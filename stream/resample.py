@@ -16,6 +16,7 @@ import math
 from functools import cache
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from stream.audio import Audio
@@ -24,6 +25,7 @@ STOP_DB = 74.0  # attenuation that the Kaiser window is designed for
 PASS = 0.85  # part of the lower rate's Nyquist frequency that must pass unharmed
 AIM_S = 0.0015  # half of the filter, and so the look-ahead; more only where it must be, for 8 kHz
 SLICE = 4096  # output samples computed at once; bounds the memory of long blocks
+FEW = 8  # phases: with so few, each is worth a pass of its own
 
 
 class Resampler:
@@ -90,13 +92,24 @@ class Resampler:
         Each is the sum over one row, added up in an order that depends on the row's length alone
         (a matrix product's order depends on the number of rows: it would not be cut-invariant).
         """
+        if self._up <= FEW:
+            return self._phase_by_phase(a, b)
         at = np.arange(a, b, dtype=np.int64) * self._down
         whole, phase = at // self._up, at % self._up
-        width = self._taps.shape[1]
-        windows = np.lib.stride_tricks.sliding_window_view(self._held, width)
+        windows = sliding_window_view(self._held, self._taps.shape[1])
         rows = windows[whole - self.lookahead + 1 - self._first]  # a copy, [b - a, width]
-        rows *= self._taps[phase] if self._up > 1 else self._taps
-        return np.add.reduce(rows, axis=1)
+        return np.einsum("ij,ij->i", rows, self._taps[phase])
+
+    def _phase_by_phase(self, a: int, b: int) -> Audio:
+        """The same without a copy: the samples of one phase lie evenly, and have the same taps."""
+        windows = sliding_window_view(self._held, self._taps.shape[1])
+        out = np.empty(b - a, np.float32)
+        for k in range(min(self._up, b - a)):
+            whole, phase = divmod((a + k) * self._down, self._up)
+            begin, last = whole - self.lookahead + 1 - self._first, b - a - 1 - k
+            rows = windows[begin :: self._down][: last // self._up + 1]
+            np.einsum("ij,j->i", rows, self._taps[phase], out=out[k :: self._up])
+        return out
 
 
 @cache
