@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import socket
 import time
 from asyncio import Transport
 from collections import deque
@@ -18,11 +17,11 @@ from aiohttp import web
 from server.auth import Gate, client_address, guard, utc_day
 from server.call import Backend, Call
 from server.config import ServerConfig
-from server.door import Certificate, Door, handler_limits
+from server.door import SEND_BUFFER, Certificate, Door, handler_limits, tune
 from server.figures import Figures
 from server.jobs import Desk, OpenJobs
 from server.logs import Audit
-from server.openapi import Answer, Contract, Operation, text, told
+from server.openapi import STREAM, Contract, told
 from server.pages import add_pages, assets, count, harden
 from server.places import Ledger, Places, usage_path
 from server.protocol import PATH, SUBPROTOCOL
@@ -42,8 +41,6 @@ log = logging.getLogger("timbral.server")
 PAGES = assets()
 OPEN_PATHS = frozenset({*PAGES, PATH})
 LOADING = "The default voice is being loaded."
-SEND_BUFFER = 128 * 1024  # bytes the kernel may hold for a slow reader: about a second of audio
-RECEIVE_BUFFER = 64 * 1024  # the same of what this server could not read yet, while it was held up
 RECEIVE_MOST = 1024 * 1024  # bytes; between the protocol's limit and this, the error is typed
 WATCH_S, SETTLE_S = 1.0, 60.0
 
@@ -269,9 +266,7 @@ class Server:
             "streams": {"open": self.streams, "most": self._config.max_streams},
         }
 
-    @told(
-        Operation("A stream: an upgrade to WebSocket", {101: Answer("begin", ()), **text(400, 503)})
-    )
+    @told(STREAM)
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         asked = request.headers.get("Sec-WebSocket-Protocol")
         if asked and SUBPROTOCOL not in {name.strip() for name in asked.split(",")}:
@@ -373,15 +368,6 @@ class Server:
                 "Without TLS, audio and tokens can be read on the way: see --cert and --key, or "
                 "put a proxy in front (docs/operating.md)."
             )
-
-
-def tune(transport: Transport) -> None:
-    """Send small frames at once, and keep no seconds of stale audio in the kernel, either way."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
 
 
 async def _part(response: web.WebSocketResponse, transport: Transport, code: int) -> None:

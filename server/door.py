@@ -1,6 +1,7 @@
 """The listening socket: TLS, and how many connections there may be, before anything is read."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from server.config import Limits, ServerConfig
 from stream.errors import ConfigError
 
 BACKLOG = 128
+SEND_BUFFER = 128 * 1024  # bytes the kernel may hold for a slow reader: about a second of audio
+RECEIVE_BUFFER = 64 * 1024  # the same of what this server could not read yet, while it was held up
 
 
 class Certificate:
@@ -141,6 +144,15 @@ class _Arrival(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if isinstance(transport, asyncio.Transport):
             self._door.answer(transport)
+
+
+def tune(transport: asyncio.Transport) -> None:
+    """Send small frames at once, and keep no seconds of stale audio in the kernel, either way."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
 
 
 def handler_limits(limits: Limits) -> dict[str, Any]:

@@ -1,25 +1,27 @@
 """`/v1/jobs`: long work on songs, which goes on after the request that asked for it."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-from aiohttp import BodyPartReader, web
+from aiohttp import web
 
+from server.answers import JobsTold, JobTold, answer
 from server.auth import client_address, holder
 from server.config import ServerConfig
 from server.failures import Refused
-from server.inbox import CHUNK, Inbox, Sent
+from server.inbox import Inbox
 from server.logs import Audit
+from server.openapi import BYTES, Answer, Operation, file, said, text, told
 from server.places import Pass, Places
 from server.session import attempt
+from server.song import take_song
 from stream.errors import JobNotFound, TimbralError, VoiceNotFound
 
-MOST_SETTINGS = 16 * 1024  # bytes
 LOOK_S, ALIVE_S = 0.5, 15.0  # between two looks at a job, and two signs of life to who listens
+EVENTS = "text/event-stream"
 MOST_LISTENERS = 4  # to events, of one client
 NONE = "This server takes no jobs: it needs timbral[offline], and max_jobs above 0.\n"
 ENDINGS = {
@@ -168,14 +170,36 @@ class Desk:
             if tidy:
                 await self._run(jobs.tidy)
 
+    @told(Operation("A client's jobs", {200: said(JobsTold, "them"), **text(404, 422, 501, 503)}))
     async def _list(self, request: web.Request) -> web.Response:
         jobs, by = self._working(), holder(request)
         found = await self._do(lambda: jobs.jobs(None if by.operator else by.name))
-        return web.json_response({"jobs": [job.told() for job in found]})
+        return answer(JobsTold(jobs=tuple(_told(job) for job in found)))
 
+    @told(Operation("A job", {200: said(JobTold, "it"), **text(404, 422, 501, 503)}))
     async def _show(self, request: web.Request) -> web.Response:
-        return web.json_response((await self._own(request)).told())
+        return answer(_told(await self._own(request)))
 
+    @told(
+        Operation(
+            "Have a cover made of a song",
+            {
+                201: said(JobTold, "the new job"),
+                **text(400, 403, 404, 408, 413, 415, 422, 429, 501, 503, 507),
+            },
+            takes={
+                "multipart/form-data": {
+                    "type": "object",
+                    "required": ["song"],
+                    "properties": {
+                        "song": {"type": "string", "contentMediaType": BYTES},
+                        "settings": {"type": "string", "contentMediaType": "application/json"},
+                    },
+                }
+            },
+            most="song_bytes",
+        )
+    )
     async def _add(self, request: web.Request) -> web.Response:
         jobs, by = self._working(), holder(request)
         if self._busy:
@@ -187,7 +211,7 @@ class Desk:
         try:
             await self._check_share(jobs, by)
             async with self._inbox.open(request, self._config.limits.song_bytes) as sent:
-                settings = await self._receive(request, sent)
+                settings = await take_song(request, sent, self._inbox)
                 voices = await self._do(lambda: jobs.voices(settings))
                 try:
                     for voice in voices:
@@ -200,8 +224,18 @@ class Desk:
             self._busy = False
         self._tell("job taken", request, job)
         where = {"Location": f"/v1/jobs/{job.id}"}
-        return web.json_response(job.told(), status=201, headers=where)
+        return answer(_told(job), 201, where)
 
+    @told(
+        Operation(
+            "Cancel a job, or remove one that is over",
+            {
+                202: said(JobTold, "it will end"),
+                204: Answer("it is gone", ()),
+                **text(404, 422, 501, 503),
+            },
+        )
+    )
     async def _cancel(self, request: web.Request) -> web.Response:
         jobs, job = self._working(), await self._own(request)
         if job.over:
@@ -210,8 +244,11 @@ class Desk:
             return web.Response(status=204)
         ended = await self._do(lambda: jobs.cancel(job.id))
         self._tell("job cancelled", request, job)
-        return web.json_response(ended.told(), status=202)
+        return answer(_told(ended), 202)
 
+    @told(
+        Operation("The cover", {**file("it", *ENDINGS.values()), **text(404, 409, 422, 501, 503)})
+    )
     async def _result(self, request: web.Request) -> web.StreamResponse:
         jobs, job = self._working(), await self._own(request)
         path = await self._do(lambda: jobs.result(job.id))
@@ -220,6 +257,12 @@ class Desk:
         headers = {"Content-Type": ENDINGS.get(path.suffix, "application/octet-stream")}
         return web.FileResponse(path, headers=headers)
 
+    @told(
+        Operation(
+            "A job whenever it changes, until it is over",
+            {200: Answer("server-sent events", (EVENTS,)), **text(404, 422, 501, 503)},
+        )
+    )
     async def _events(self, request: web.Request) -> web.StreamResponse:
         """The job whenever it changed, as server-sent events, until it is over."""
         job, by = await self._own(request), holder(request).name
@@ -228,7 +271,7 @@ class Desk:
                 text=f"{MOST_LISTENERS} listen to this client's jobs already.\n",
                 headers={"Retry-After": "10"},
             )
-        headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+        headers = {"Content-Type": EVENTS, "Cache-Control": "no-store"}
         answer = web.StreamResponse(headers=headers)
         self._listeners[by] = self._listeners.get(by, 0) + 1
         try:
@@ -248,11 +291,11 @@ class Desk:
         pause, loop = self._config.limits.upload_pause_s, asyncio.get_running_loop()
         last, wrote = "", loop.time()
         while True:
-            text = json.dumps(job.told())
-            said = f"event: job\ndata: {text}\n\n" if text != last else ":\n\n"
-            if text != last or loop.time() - wrote > ALIVE_S:
-                await asyncio.wait_for(write(said.encode()), pause)
-                last, wrote = text, loop.time()
+            news = _told(job).model_dump_json()
+            line = f"event: job\ndata: {news}\n\n" if news != last else ":\n\n"
+            if news != last or loop.time() - wrote > ALIVE_S:
+                await asyncio.wait_for(write(line.encode()), pause)
+                last, wrote = news, loop.time()
             jobs = self._jobs
             if job.over or jobs is None or await self._stopped_within(LOOK_S):
                 return
@@ -300,43 +343,6 @@ class Desk:
                 headers={"Retry-After": "60"},
             )
 
-    async def _receive(self, request: web.Request, sent: Sent) -> dict[str, Any]:
-        """Store the song; what is in `settings`."""
-        settings: dict[str, Any] = {}
-        if not request.content_type.startswith("multipart/"):
-            raise web.HTTPUnsupportedMediaType(text="Send a form with the field `song`.\n")
-        try:
-            form = await request.multipart()
-            while (part := await form.next()) is not None:
-                if isinstance(part, BodyPartReader) and part.name == "song" and not sent.files:
-                    path = self._inbox.place(part.filename or "song", sent)
-                    await self._inbox.store(lambda p=part: p.read_chunk(CHUNK), path, sent)
-                elif isinstance(part, BodyPartReader) and part.name == "settings":
-                    settings = await self._settings(part)
-                else:
-                    raise web.HTTPBadRequest(
-                        text="The form has one `song`, a file, and `settings`, JSON.\n"
-                    )
-        except ValueError as error:
-            raise web.HTTPBadRequest(text=f"The form cannot be read: {error}.\n") from error
-        if not sent.files:
-            raise web.HTTPBadRequest(text="There is no `song` in the form.\n")
-        return settings
-
-    async def _settings(self, part: BodyPartReader) -> dict[str, Any]:
-        text = bytearray()
-        while (data := await self._inbox.soon(part.read_chunk())) and len(text) <= MOST_SETTINGS:
-            text += data
-        if len(text) > MOST_SETTINGS:
-            raise web.HTTPBadRequest(text=f"`settings` has more than {MOST_SETTINGS} bytes.\n")
-        try:
-            found: Any = json.loads(text.decode("utf-8"), parse_constant=_no_number)
-        except RecursionError:
-            raise ValueError("`settings` is nested too deep") from None
-        if not isinstance(found, dict):
-            raise web.HTTPBadRequest(text="`settings` is no JSON object.\n")
-        return {str(name): value for name, value in found.items()}
-
     def _tell(self, event: str, request: web.Request, job: Job) -> None:
         address = client_address(request, frozenset(self._config.proxies))
         self._audit.say(event, client=holder(request).name, address=address, job=job.id)
@@ -358,5 +364,5 @@ class Desk:
         return outcome.value
 
 
-def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no number of JSON")
+def _told(job: Job) -> JobTold:
+    return JobTold.model_validate(job.told())

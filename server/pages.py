@@ -6,6 +6,7 @@ from pathlib import Path
 from aiohttp import web
 
 from server.figures import Figures
+from server.openapi import Operation, file, told
 
 WEB = Path(__file__).parent.parent / "clients" / "web"
 KINDS = {
@@ -54,6 +55,7 @@ def assets() -> dict[str, Path]:
 def add_pages(app: web.Application, files: dict[str, Path]) -> None:
     """Answer for `files`, and for nothing else beside them."""
 
+    @told(Operation("A part of the page", file("it", *KINDS.values())))
     async def page(request: web.Request) -> web.StreamResponse:
         path = files[request.path]
         # the kind is told, not guessed: some systems' registries call scripts plain text

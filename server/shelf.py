@@ -6,8 +6,10 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
+from server.answers import Voices, answer
 from server.auth import holder
 from server.config import ServerConfig
+from server.openapi import Operation, file, said, text, told
 from stream.errors import VoiceNotFound
 
 
@@ -42,13 +44,15 @@ class Shelf:
         app.router.add_get("/v1/voices", self._list)
         app.router.add_get("/v1/voices/{name}/preview.wav", self._preview)
 
+    @told(Operation("The voices", {200: said(Voices, "those for who asks"), **text(503)}))
     async def _list(self, request: web.Request) -> web.Response:
         cards = await self._ask(lambda voices: voices.cards())
         own = [card for card in cards if holder(request).may_speak(card["name"])]
         names = [card["name"] for card in own]
         default = self._config.voice if self._config.voice in names else (names or [""])[0]
-        return web.json_response({"default": default, "voices": own})
+        return answer(Voices(default=default, voices=tuple(own)))
 
+    @told(Operation("A recording of a voice", {**file("it", "audio/wav"), **text(404, 503)}))
     async def _preview(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
         if not holder(request).may_speak(name):

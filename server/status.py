@@ -7,9 +7,11 @@ from typing import Any, get_args
 
 from aiohttp import web
 
+from server.answers import Info, answer
 from server.auth import need_operator
 from server.config import ServerConfig
 from server.figures import Figures
+from server.openapi import Answer, Operation, said, text, told
 from server.protocol import VERSION, Encoding, ProfileName, Rate
 
 FRESH = {"Cache-Control": "no-store"}
@@ -44,29 +46,37 @@ class Status:
         app.router.add_get("/v1/info", self._info)
         app.router.add_get("/metrics", self._metrics)
 
+    @told(Operation("Whether the process is alive", {200: Answer("it is")}))
     async def _healthz(self, _request: web.Request) -> web.Response:
         return web.Response(text="alive\n", headers=FRESH)
 
+    @told(Operation("Whether the default voice can speak", {200: Answer("it can"), **text(503)}))
     async def _readyz(self, _request: web.Request) -> web.Response:
         why = self._why_not()
         return web.Response(status=503 if why else 200, text=f"{why or 'ready'}\n", headers=FRESH)
 
+    @told(Operation("What this server is", {200: said(Info, "that")}))
     async def _info(self, _request: web.Request) -> web.Response:
         config = self._config
-        told = {
-            "name": "timbral",
-            "version": installed_version(),
-            "protocol": VERSION,
-            "voice": config.voice,
-            "device": config.device,
-            "workers": config.workers,
-            "sample_rates": get_args(Rate),
-            "encodings": get_args(Encoding),
-            "profiles": get_args(ProfileName),
-            "uptime_s": round(time.monotonic() - self._began, 1),
-        }
-        return web.json_response({**told, **self._now()}, headers=FRESH)
+        info = Info(
+            version=installed_version(),
+            protocol=VERSION,
+            voice=config.voice,
+            device=config.device,
+            workers=config.workers,
+            sample_rates=get_args(Rate),
+            encodings=get_args(Encoding),
+            profiles=get_args(ProfileName),
+            uptime_s=round(time.monotonic() - self._began, 1),
+            **self._now(),
+        )
+        return answer(info, headers=FRESH)
 
+    @told(
+        Operation(
+            "Figures for Prometheus; for operators", {200: Answer("the figures"), **text(403)}
+        )
+    )
     async def _metrics(self, request: web.Request) -> web.Response:
         need_operator(request)
         registry = self._figures.registry

@@ -8,11 +8,13 @@ from typing import Any, Protocol
 
 from aiohttp import BodyPartReader, web
 
+from server.answers import Added, answer
 from server.auth import client_address, holder, need_operator
 from server.config import ServerConfig
 from server.figures import Figures
 from server.inbox import CHUNK, Inbox, Sent
 from server.logs import Audit
+from server.openapi import BYTES, Answer, Operation, said, text, told
 from server.places import Pass
 from server.session import attempt
 from stream.errors import ConfigError, TimbralError, VoiceNotFound
@@ -69,6 +71,28 @@ class Uploads:
         """Take no more work."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
+    @told(
+        Operation(
+            "Add a voice",
+            {
+                201: said(Added, "it was added"),
+                **text(400, 403, 404, 408, 409, 413, 415, 422, 503, 507),
+            },
+            query={"filename": {"type": "string"}, "name": {"type": "string"}},
+            takes={
+                "multipart/form-data": {
+                    "type": "object",
+                    "properties": {
+                        "name": {"type": "string", "maxLength": MOST_NAME},
+                        "index": {"type": "string", "contentMediaType": BYTES},
+                        "file": {"type": "string", "contentMediaType": BYTES},
+                    },
+                },
+                BYTES: {},
+            },
+            most="upload_bytes",
+        )
+    )
     async def _add(self, request: web.Request) -> web.Response:
         by, status = holder(request), 500
         try:
@@ -84,7 +108,7 @@ class Uploads:
         name = added["voice"]["name"]
         self._tell("voice added", request, by, voice=name)
         where = {"Location": f"/v1/voices/{name}/preview.wav"}
-        return web.json_response(added, status=201, headers=where)
+        return answer(Added.model_validate(added), 201, where)
 
     async def _take(self, request: web.Request, by: Pass) -> Any:
         keeper, most = self._keeper(), self._config.limits.upload_bytes
@@ -107,6 +131,12 @@ class Uploads:
         finally:
             self._busy = False
 
+    @told(
+        Operation(
+            "Delete a voice; for operators",
+            {204: Answer("it is gone", ()), **text(403, 404, 409, 422, 503)},
+        )
+    )
     async def _remove(self, request: web.Request) -> web.Response:
         need_operator(request)
         keeper, name = self._keeper(), request.match_info["name"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from aiohttp import web
 from pydantic import ValidationError
@@ -18,6 +18,7 @@ from server.config import ServerConfig
 from server.failures import Refused
 from server.inbox import CHUNK, Inbox, Sent
 from server.logs import Audit
+from server.openapi import BYTES, Answer, Operation, text, told
 from server.places import Pass, Places
 from server.protocol import ControlValues
 from server.session import attempt
@@ -78,6 +79,23 @@ class Whole:
         self._stopping.set()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
+    @told(
+        Operation(
+            "Convert a file",
+            {
+                200: Answer("the same in another voice", tuple(KINDS.values())),
+                **text(400, 403, 404, 408, 413, 415, 422, 503, 507),
+            },
+            query={
+                "voice": {"type": "string", "maxLength": 64},
+                "to": {"type": "string", "enum": list(KINDS), "default": "wav"},
+                "controls": ControlValues,
+                "filename": {"type": "string"},
+            },
+            takes={BYTES: {}},
+            most="convert_bytes",
+        )
+    )
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self._ready()
         by = holder(request)
@@ -116,7 +134,7 @@ class Whole:
         try:
             source = self._inbox.place(request.query.get("filename"), sent)
             await self._inbox.store(request.content.readany, source, sent)
-            home, device = self._config.home, self._config.device.split(",")[0]
+            home, device = self._config.home, str(self._config.devices[0])
             order = Order(source, target, voice, controls, home, device)
             loop = asyncio.get_running_loop()
             outcome = await loop.run_in_executor(
@@ -163,12 +181,12 @@ def convert_file(order: Order) -> float:
     Live streams do not notice: it runs in a process of its own, on one thread, at low priority.
     """
     from stream.controls import Controls
+    from stream.device import Device
     from stream.engine import Conversion
     from stream.files import SoundFile, writing
-    from stream.models.onnx import Device
     from stream.models.store import Store
 
-    device = cast(Device, order.device)  # the server would not run with another
+    device = Device.parse(order.device)  # the server would not run with another
     voice = Store(order.home, threads=1).load(order.voice, device)
     file = SoundFile(order.source, least_rate=voice.card.sample_rate)
     controls = Controls(**order.controls)

@@ -13,8 +13,9 @@ from dial import HOP, RATE, dialled, frame, rest, serving, speak, talking, whole
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from server.app import SEND_BUFFER, Server, tune
+from server.app import Server
 from server.config import Limits
+from server.door import RECEIVE_BUFFER, SEND_BUFFER, tune
 from server.protocol import (
     PATH,
     SUBPROTOCOL,
@@ -308,3 +309,4 @@ def test_small_frames_are_sent_at_once_and_few_wait_in_the_kernel() -> None:
         tune(Connected())
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 4 * SEND_BUFFER
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) <= 4 * RECEIVE_BUFFER
