@@ -48,6 +48,7 @@ class Excitation:
         self._voiced_rms = voiced_rms
         self._noise = (np.float32(unvoiced_noise), np.float32(voiced_noise))
         self._ramp = np.arange(1, hop + 1, dtype=np.float64) / sample_rate
+        self._frame_s = float(self._ramp[-1])
         self._phase = _HALF
 
     def reset(self) -> None:
@@ -57,27 +58,29 @@ class Excitation:
     def step(self, f0: ArrayLike, first_frame: int) -> Audio:
         """f0 [T] in Hz, 0 = unvoiced, of frames `first_frame` ... -> [T * hop] samples."""
         pitches = np.asarray(f0, dtype=np.float64)
+        voiced = pitches > 0
         out = self._drawn.rows(first_frame, len(pitches))
-        for frame, pitch in zip(out, pitches, strict=True):
-            frame *= self._noise[int(pitch > 0)]
-            if pitch > 0:
-                cycles = self._phase + pitch * self._ramp
-                self._phase = float(cycles[-1] % 1.0)
-                frame += self._pulses(cycles, float(pitch))
-            else:
-                self._phase = _HALF
+        out *= np.where(voiced, self._noise[1], self._noise[0])[:, np.newaxis]
+        begins = np.empty(len(pitches))
+        for i, pitch in enumerate(pitches.tolist()):
+            begins[i] = self._phase
+            ends = (self._phase + pitch * self._frame_s) % 1.0
+            self._phase = ends if pitch > 0 else _HALF
+        if voiced.any():
+            sung = pitches[voiced, np.newaxis]
+            out[voiced] += self._pulses(begins[voiced, np.newaxis] + sung * self._ramp, sung)
         return out.reshape(-1)
 
-    def _pulses(self, cycles: F64, f0: float) -> F64:
-        """[hop] phases in cycles -> [hop]: the closed form of the sum of cosines."""
-        wanted = max(1.0, self._limit * self._rate / f0)
-        full = int(wanted)
+    def _pulses(self, cycles: F64, f0: F64) -> F64:
+        """[n, hop] phases in cycles, f0 [n, 1] -> [n, hop]: the closed form of the cosines' sum."""
+        wanted = np.maximum(1.0, self._limit * self._rate / f0)
+        full = np.floor(wanted)
         part = wanted - full
         cycles = cycles - np.round(cycles)  # -1/2 .. 1/2: sin(pi c) is zero at a pulse only
         below = np.sin(np.pi * cycles)
         near = np.abs(below) < 1e-7
         ratio = np.sin((2 * full + 1) * np.pi * cycles) / np.where(near, 1.0, below)
-        total = np.where(near, float(full), (ratio - 1.0) / 2)
+        total = np.where(near, full, (ratio - 1.0) / 2)
         total = total + part * np.cos(2 * np.pi * (full + 1) * cycles)
         return total * (self._voiced_rms * np.sqrt(2.0 / (full + part * part)))
 

@@ -102,12 +102,13 @@ class Resampler:
 
     def _phase_by_phase(self, a: int, b: int) -> Audio:
         """The same without a copy: the samples of one phase lie evenly, and have the same taps."""
-        windows = sliding_window_view(self._held, self._taps.shape[1])
+        width, step = self._taps.shape[1], self._held.itemsize
         out = np.empty(b - a, np.float32)
         for k in range(min(self._up, b - a)):
             whole, phase = divmod((a + k) * self._down, self._up)
-            begin, last = whole - self.lookahead + 1 - self._first, b - a - 1 - k
-            rows = windows[begin :: self._down][: last // self._up + 1]
+            begin, count = whole - self.lookahead + 1 - self._first, (b - a - 1 - k) // self._up + 1
+            strides = step * self._down, step
+            rows = np.ndarray((count, width), np.float32, self._held, step * begin, strides)
             np.einsum("ij,j->i", rows, self._taps[phase], out=out[k :: self._up])
         return out
 
