@@ -10,6 +10,7 @@ import clients.command
 import offline.command
 import server.command
 import stream.command
+from stream.device import AUTO
 from stream.errors import TimbralError
 from stream.options import DeviceName, Profile, VoiceName
 
@@ -60,7 +61,7 @@ def doctor(
 @app.command()
 def bench(
     voice: VoiceName = "starter",
-    device: DeviceName = "auto",
+    device: DeviceName = AUTO,
     profile: Annotated[Profile, typer.Option(help="auto measures all of them.")] = "auto",
     seconds: Annotated[
         float | None,
@@ -103,7 +104,7 @@ def bench(
 
         said = speech or store.preview(voice) or store.preview(STARTER)
         assert said is not None  # the package has the starter's
-        settings = {"device": device, "easing": str(easing).lower()}
+        settings = {"device": str(device), "easing": str(easing).lower()}
         settings |= {"batch": "1"} if one_by_one else {}
         typer.echo(f"{header(loaded)}\n- profile: {profile}, server settings: {settings}\n")
         pieces = load(Load(streams, seconds or 6.0, voice, profile, said, settings))
@@ -135,7 +136,7 @@ def open_jobs(config: "ServerConfig") -> "Jobs | None":
     from offline.jobs.runner import Runner
     from stream.home import default_home
 
-    return Runner(config.home or default_home(), device=config.device.split(",")[0])
+    return Runner(config.home or default_home(), device=str(config.devices[0]))
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from stream.device import AUTO
 from stream.options import (
     AnyVoice,
     DeviceName,
@@ -124,7 +125,7 @@ def mic(
     local: Local = False,
     voice: AnyVoice = None,
     profile: ProfileName = "auto",
-    device: DeviceName = "auto",
+    device: DeviceName = AUTO,
     token: Token = None,
     input: Input = None,
     output: Output = None,
@@ -166,7 +167,7 @@ def mic(
     settings = MicSettings(
         server=server,
         token=token,
-        local=device if local else None,
+        local=str(device) if local else None,
         sound=SoundSettings(
             input=input, output=output, monitor=monitor, block_ms=block_ms, keep=keep
         ),

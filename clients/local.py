@@ -69,10 +69,11 @@ class StoreStudio:
     """The voices of this machine's store."""
 
     def __init__(self, device: str = "auto") -> None:
+        from stream.device import Device
         from stream.models.store import Store
 
         self._store = Store()
-        self._device: Any = device
+        self._device = Device.parse(device)
 
     def open(self, start: Start) -> tuple[Converter, str, str, str]:
         """A conversion that has run before, so that its first hop is no slower than others."""

@@ -16,6 +16,7 @@ from offline.separate.command import separate
 from offline.train.command import app as train
 from offline.voices.command import add_verbs
 from stream.command import voices
+from stream.device import AUTO
 from stream.options import DeviceName, F0Blend, Source, Target, VoiceName, controllable, progress
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
@@ -40,7 +41,7 @@ def convert(
     source: Source,
     target: Target,
     voice: VoiceName = "starter",
-    device: DeviceName = "auto",
+    device: DeviceName = AUTO,
     seed: Annotated[int, typer.Option(help="Of the voice's noise: same seed, same file.")] = 0,
     f0_in: PitchIn = None,
     keep_key: Annotated[

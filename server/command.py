@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from stream.options import Device
+from stream.device import KINDS
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 tokens = typer.Typer(help="Who may use a server, and how much.", no_args_is_help=True)
@@ -25,7 +25,13 @@ FirstVoice = Annotated[
     ),
 ]
 OnDevice = Annotated[
-    Device | None, typer.Option("--device", help="What the models run on.  [default: auto]")
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="DEVICES",
+        help=f"What the models run on: {', '.join(KINDS)}; cuda,cuda:1 are two GPUs.  "
+        "[default: auto]",
+    ),
 ]
 Token = Annotated[
     str | None, typer.Option(help="What all clients must send; TIMBRAL_TOKEN is safer.")

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict
 
 from server.protocol import MAX_AUDIO, MAX_TEXT
+from stream.device import Device, parse_devices
 from stream.errors import ConfigError
 
 LogStyle = Literal["text", "json"]
@@ -92,7 +93,11 @@ class ServerConfig:
     host: Annotated[str, "the address to listen on"] = "127.0.0.1"
     port: Annotated[int, "0 takes any free one"] = 8765
     voice: Annotated[str, "loaded and warmed at start"] = "starter"
-    device: Annotated[str, "what the models run on: `timbral serve --help` lists them"] = "auto"
+    device: Annotated[
+        str,
+        "what the models run on: `timbral serve --help` lists it; several have commas, and a "
+        "stream goes to the one with the most time left",
+    ] = "auto"
     home: Annotated[Path | None, "where voices live; the user's data folder if not given"] = None
     token: Annotated[str | None, "one token for all clients; 8 characters or more"] = None
     tokens: Annotated[
@@ -132,6 +137,7 @@ class ServerConfig:
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
+        parse_devices(self.device)
         if not 0 <= self.port < 65536:
             raise ConfigError(f"port must be within 0..65535, got {self.port}.")
         if self.workers < 1 or self.max_streams < 1 or self.batch < 1:
@@ -155,6 +161,11 @@ class ServerConfig:
                 "set a token that clients must send (`--token`, or `--tokens` with the file of "
                 "`timbral tokens add`), or bind 127.0.0.1."
             )
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """What the models run on: each device loads its own, and converts its own streams."""
+        return parse_devices(self.device)
 
     @property
     def loopback(self) -> bool:

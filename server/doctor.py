@@ -89,7 +89,7 @@ def runtime(find: Callable[[str], str | None]) -> Iterator[Finding]:
         yield Finding("FIX", "ONNX Runtime", listed, advice)
     else:
         yield Finding("ok", "ONNX Runtime", listed)
-    from stream.models.onnx import available_devices
+    from stream.models.session import available_devices
 
     devices = available_devices()
     found = ", ".join(devices)

@@ -15,9 +15,9 @@ from server.line import Opened
 from server.protocol import ProfileName, Start
 from stream.audio import RATES
 from stream.controls import Controls
+from stream.device import Device
 from stream.engine import Conversion
-from stream.errors import ConfigError, TimbralError
-from stream.models.onnx import DEVICES, Device
+from stream.errors import TimbralError
 from stream.models.store import Store
 from stream.models.voice import Voice, VoiceCard
 from stream.tune import Choice, choose
@@ -30,7 +30,7 @@ class Studio:
 
     def __init__(self, config: ServerConfig) -> None:
         self._store = Store(config.home)
-        self._devices = [_device(name) for name in config.device.split(",")]
+        self._devices = [str(device) for device in config.devices]
         self._default = config.voice
         self._choices: dict[tuple[str, str], tuple[VoiceCard, Choice]] = {}  # by voice and device
         self._choosing = threading.Lock()
@@ -69,7 +69,7 @@ class Studio:
 
     def load(self, voice: str, device: str) -> Voice:
         """The voice of that name, shared by all streams on the device."""
-        return self._store.load(voice, _device(device))
+        return self._store.load(voice, Device.parse(device))
 
     def cards(self) -> list[dict[str, Any]]:
         """What every usable voice says of itself, and of the others why not."""
@@ -132,10 +132,3 @@ def import_files(
         "voice": card.model_dump(mode="json", exclude={"files"}),
         "missing": advice(card, store),
     }
-
-
-def _device(name: str) -> Device:
-    known: dict[str, Device] = {device: device for device in DEVICES}
-    if name in known:
-        return known[name]
-    raise ConfigError(f"device must be one of {', '.join(DEVICES)}, got {name!r}.")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from stream.controls import Controls
-from stream.models.onnx import runtime_version
+from stream.models.session import runtime_version
 from stream.models.voice import Voice
 from stream.profiles import Profile
 from stream.timing import Report, Spread, measure

@@ -97,10 +97,13 @@ class DownloadFailed(ModelError):
 class DeviceUnavailable(ModelError):
     """Raised when ONNX Runtime cannot run on the device that was asked for."""
 
-    def __init__(self, device: str, available: Iterable[str]) -> None:
+    def __init__(
+        self, device: str, available: Iterable[str], advice: str = "", why: str = ""
+    ) -> None:
         self.device = device
         super().__init__(
-            f"ONNX Runtime cannot use {device} here; it offers {', '.join(available)}. "
+            f"ONNX Runtime cannot use {device} here{f' ({why})' if why else ''}; "
+            f"it offers {', '.join(available)}. {f'{advice}. ' if advice else ''}"
             "Choose `--device cpu`, or see `timbral doctor` for what is missing."
         )
 

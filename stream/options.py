@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from stream.device import KINDS, Device
+
 Profile = Literal["auto", "low", "balanced", "quality", "relaxed"]
 F0Blend = Literal["median", "mean", "min", "max"]
 Scale = Literal["chromatic", "major", "minor"]
-Device = Literal["auto", "cpu", "cuda", "directml", "coreml", "openvino"]
 
 Source = Annotated[Path, typer.Argument(metavar="IN", help="The file to read.")]
 Target = Annotated[
@@ -26,7 +27,21 @@ ProfileName = Annotated[
     Profile,
     typer.Option("--profile", help="Low latency, or little computing; auto measures the machine."),
 ]
-DeviceName = Annotated[Device, typer.Option("--device", help="What the models run on.")]
+
+
+def _device(given: str | Device) -> Device:
+    return given if isinstance(given, Device) else Device.parse(given)
+
+
+DeviceName = Annotated[
+    Device,
+    typer.Option(
+        "--device",
+        parser=_device,
+        metavar="DEVICE",
+        help=f"What the models run on: {', '.join(KINDS)}; cuda:1 is the second GPU.",
+    ),
+]
 
 # name: (option, type, range, what it does); the same controls as in stream.controls
 CONTROLS: dict[str, tuple[str, Any, tuple[float, float] | None, str]] = {

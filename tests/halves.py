@@ -11,6 +11,7 @@ from offline.cover.settings import Separation
 from offline.cover.tools import Tools
 from offline.separate.protocol import Progress, Song
 from stream.audio import Audio
+from stream.device import CPU
 from stream.files import SoundFile
 from stream.models.store import Store
 
@@ -80,4 +81,4 @@ def tools(home: Path, **digests: str) -> Tools:
         kind = Backs if name == "lead" else Halves
         return kind(digest=digests.get(name, f"{name}-1"))
 
-    return Tools(Store(home), opened, "cpu")
+    return Tools(Store(home), opened, CPU)

@@ -16,6 +16,7 @@ import typer
 from random_encoder import BASE, random_encoder
 
 from stream.audio import CONTENT_HOP, Audio
+from stream.device import CPU
 from stream.models.content import ContentEncoder
 from stream.models.voice import load_encoder
 
@@ -71,13 +72,13 @@ def main(frames: int = 300) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for sharp in (1.0, 2.0):
             path = random_encoder(Path(folder), f"sharp-{sharp:.0f}", BASE, sharp=sharp)
-            encoder = load_encoder(path, "cpu")
+            encoder = load_encoder(path, CPU)
             typer.echo(f"\nAttention of sharpness {sharp:.0f}, float32:\n")
             distances(encoder, sound[: frames * CONTENT_HOP])
         typer.echo("\nfloat32:\n")
         costs(encoder, sound)
         path = random_encoder(Path(folder), "eight", BASE, eight_bit=True)
-        rough = load_encoder(path, "cpu")
+        rough = load_encoder(path, CPU)
         whole, found = (e.open(0, 0).step(sound[: 100 * CONTENT_HOP]) for e in (encoder, rough))
         far = np.linalg.norm(found - whole) / np.linalg.norm(whole)
         typer.echo(f"\n8 bits, {far:.3f} from float32 on the same 2 s:\n")

@@ -6,6 +6,7 @@ from pathlib import Path
 from random_encoder import BASE, random_encoder
 from reference import folded, network, shape_of
 
+from stream.device import CPU
 from stream.importer.graphs.decoder import delay
 from stream.importer.graphs.hubert import HubertShape
 from stream.importer.graphs.nsf import write
@@ -53,4 +54,4 @@ def random_voice(
         late=delay(shape),
     )
     (folder / CARD).write_text(json.dumps(card.model_dump(mode="json")))
-    return Store(home, threads=threads).load(name, "cpu")
+    return Store(home, threads=threads).load(name, CPU)

@@ -25,6 +25,7 @@ MAY_IMPORT = {
         "stream.files",
         "stream.audio",
         "stream.controls",
+        "stream.device",
         "stream.home",
         "stream.options",
     },
@@ -36,8 +37,13 @@ KEPT_IN = {  # packages that only these places may import
     "torch": ("offline/train/", "offline/importer.py", "offline/separate/pymss.py"),
     "pymss_core": ("offline/separate/pymss.py",),
     "audio_separator": ("offline/separate/audio_separator.py",),
-    "onnx": ("stream/importer/", "offline/train/", "offline/separate/mdx.py"),  # its tensors' names
-    "onnxruntime": ("stream/models/onnx.py", "offline/train/"),
+    "onnx": (
+        "stream/importer/",
+        "stream/models/slotted.py",  # loaded on GPUs only
+        "offline/train/",
+        "offline/separate/mdx.py",  # its tensors' names
+    ),
+    "onnxruntime": ("stream/models/session.py", "stream/models/slots.py", "offline/train/"),
     "faiss": ("stream/models/index.py", "offline/"),
     "aiohttp": ("server/",),
     "websockets": ("clients/",),
@@ -48,7 +54,7 @@ KEPT_IN = {  # packages that only these places may import
     "pedalboard": ("offline/effects/board.py",),  # GPL-3
     "piper": ("offline/say/piper.py",),  # GPL-3
     "python_stretch": ("offline/keyshift.py",),
-    "ray": ("offline/jobs/cluster.py",),
+    "ray": ("offline/jobs/cluster.py", "server/cluster/app.py"),
     "pyworld": ("stream/models/f0/recordings.py", "offline/"),
 }
 UNLISTED = {"parselmouth": ["praat-parselmouth"]}  # what a wheel does not tell of itself
@@ -149,7 +155,7 @@ def test_verbs_import_what_they_need_when_they_are_called(area: str) -> None:
         top = ast.Module([node for node in tree.body if not isinstance(node, ast.FunctionDef)], [])
         ours = {name for name in imports(top) if name.split(".")[0] in AREAS}
         modules = {name.rpartition(".")[0] for name in ours}
-        modules -= {"stream.options", "stream.command"}
+        modules -= {"stream.options", "stream.command", "stream.device"}
         light = rf"{area}\.\w+\.(command|options)"
         assert all(re.fullmatch(light, module) for module in modules), path
 

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 import timbral
 from stream import options
 from stream.controls import F0_BLENDS, LIMITS, SCALES, Controls
-from stream.models.onnx import DEVICES
 from stream.profiles import CHOICES
 
 ROOT = Path(__file__).parent.parent
@@ -72,7 +71,6 @@ def test_choices_of_the_command_are_those_of_the_areas() -> None:
     assert get_args(options.Profile) == CHOICES
     assert get_args(options.F0Blend) == F0_BLENDS
     assert get_args(options.Scale) == SCALES
-    assert get_args(options.Device) == DEVICES
 
 
 @pytest.mark.parametrize("verb", ["send", "convert"])

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from stream.device import AUTO
 from stream.options import AnyVoice, DeviceName, controllable
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
@@ -99,7 +100,7 @@ def cover(
     dry_run: DryRun = False,
     resume: Resume = False,
     report: Report = True,
-    device: DeviceName = "auto",
+    device: DeviceName = AUTO,
     *,
     controls: dict[str, Any],
 ) -> None:
@@ -119,6 +120,7 @@ def cover(
     from offline.cover.console import Options, run
 
     said = {name: value for name, value in locals().items() if name in Options.model_fields}
+    said["device"] = str(device)
     raise typer.Exit(run(Options(**said), typer.echo))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -23,8 +23,8 @@ from offline.cover.make import Cover, Wanted, make_cover, prepare, rows
 from offline.cover.run import Unwatched, Watcher
 from offline.cover.settings import CoverSettings, Formats, checked, read_settings
 from offline.cover.tools import Tools, standard_tools
+from stream.device import Device
 from stream.errors import ConfigError
-from stream.models.onnx import Device
 from stream.models.store import Store
 from stream.options import transfer
 
@@ -74,7 +74,7 @@ def run(options: Options, echo: Echo) -> int:
     store = Store()
     request = kept(store.home) if options.resume else requested(options)
     bring_separators(request.settings, store.home)
-    tools = standard_tools(store, cast(Device, request.device))
+    tools = standard_tools(store, Device.parse(request.device))
     cache = Cache(store.home / "cache")
     if options.dry_run:
         return _show(request, tools, cache, echo)

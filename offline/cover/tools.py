@@ -9,12 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from offline.cover.settings import Separation
 from offline.separate.protocol import Separator
 from stream.controls import F0Method
+from stream.device import AUTO, Device
 from stream.models.assets import missing
 from stream.models.digest import sha256
 from stream.models.f0 import Detectors
 from stream.models.f0.card import CARD as DETECTOR_CARD
 from stream.models.f0.detectors import ASSETS, RECORDINGS, SHIPPED
-from stream.models.onnx import Device
 from stream.models.store import PACKAGE, Store
 from stream.models.voice import CARD, ENCODER_CARD, Voice
 
@@ -30,7 +30,7 @@ class Tools:
 
     store: Store
     open_separator: Callable[[Separation], Separator]
-    device: Device = "auto"
+    device: Device = AUTO
 
     def voice(self, name: str) -> Voice:
         """The voice, loaded; raises `VoiceError` and `ModelError`."""
@@ -82,7 +82,7 @@ def _version(name: str) -> str:
     return ""
 
 
-def standard_tools(store: Store, device: Device = "auto") -> Tools:
+def standard_tools(store: Store, device: Device = AUTO) -> Tools:
     """The tools of this machine."""
     from offline.separate.models import open_separator
 

@@ -24,12 +24,12 @@ from offline.dataset.settings import DatasetSettings
 from offline.dataset.sound import Recording, heard_step
 from stream.audio import FRAMES_PER_CONTENT, Audio
 from stream.controls import F0Method
+from stream.device import CPU, Device
 from stream.models.content import ContentEncoder
 from stream.models.digest import sha256
 from stream.models.f0 import Detectors, F0Detector
 from stream.models.f0.card import CARD, read_card
 from stream.models.f0.detectors import ASSETS, RECORDINGS, SHIPPED
-from stream.models.onnx import Device
 from stream.models.store import Store
 from stream.profiles import Profile
 
@@ -70,7 +70,7 @@ class Ears:
         return {"hop": profile.content_frames, "delay": self.delay, "context": profile.context}
 
 
-def open_ears(settings: DatasetSettings, home: Path | None, device: Device = "cpu") -> Ears:
+def open_ears(settings: DatasetSettings, home: Path | None, device: Device = CPU) -> Ears:
     """Load what hears. Raises `AssetMissing`, `ModelError`, `ConfigError` when it is not there."""
     store = Store(home, threads=1)
     encoder = store.encoder(settings.encoder, device, needed_by="This data set")

@@ -18,7 +18,7 @@ from offline.dataset.slices import FRAMES_A_SECOND
 from offline.dataset.sound import is_telephone
 from offline.page import Mood
 from stream.audio import Audio
-from stream.models.onnx import Device
+from stream.device import CPU, Device
 
 GOOD_S, FAIR_S = 600.0, 120.0  # of speech
 SOME_CLIPPED, MUCH_CLIPPED = 5e-4, 1e-2  # share of the samples
@@ -78,7 +78,7 @@ def inspect(
     settings: DatasetSettings,
     cache: Cache,
     home: Path | None = None,
-    device: Device = "cpu",
+    device: Device = CPU,
     progress: Progress | None = None,
 ) -> Inspection:
     """Listen to everything and say what is good and what is not; trains and refuses nothing.

@@ -22,9 +22,9 @@ from offline.dataset.slices import FRAMES_A_SECOND, Slice, slices
 from offline.dataset.sound import Recording, listen, say
 from offline.dataset.split import Material, Split, split
 from stream.audio import Audio
+from stream.device import CPU, Device
 from stream.errors import AudioError
 from stream.models.digest import sha256
-from stream.models.onnx import Device
 
 Progress = Callable[[int, int], None]
 T = TypeVar("T")
@@ -104,7 +104,7 @@ def prepare(
     settings: DatasetSettings,
     cache: Cache,
     home: Path | None = None,
-    device: Device = "cpu",
+    device: Device = CPU,
     progress: Progress | None = None,
 ) -> Dataset:
     """The data set of these recordings.

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from stream.device import AUTO
 from stream.options import DeviceName
 
 app = typer.Typer(help="Covers that wait, and who makes them.", no_args_is_help=True)
@@ -102,7 +103,7 @@ def cancel(identity: Identity) -> None:
 
 
 @app.command("run")
-def run(device: DeviceName = "auto", ray: Ray = None) -> None:
+def run(device: DeviceName = AUTO, ray: Ray = None) -> None:
     """Make what waits, until nothing does.
 
     As many at once as this machine bears, or all machines of a Ray cluster, which share the home
@@ -115,5 +116,5 @@ def run(device: DeviceName = "auto", ray: Ray = None) -> None:
     """
     from offline.jobs.console import line, work
 
-    failed = work(device, ray, lambda job: typer.echo(line(job)))
+    failed = work(str(device), ray, lambda job: typer.echo(line(job)))
     raise typer.Exit(1 if failed else 0)

@@ -5,7 +5,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from offline.cache import Cache
 from offline.cover.make import Wanted, make_cover
@@ -14,8 +14,8 @@ from offline.cover.tools import standard_tools
 from offline.effects.presets import Presets
 from offline.jobs.job import Order, Told
 from offline.separate.models import Fetching, available, fetch_default
+from stream.device import Device
 from stream.errors import ConfigError, VoiceNotFound
-from stream.models.onnx import Device
 from stream.models.store import Store
 
 FORMAT = "format"  # the one key of a job's settings that is not the cover's
@@ -72,7 +72,7 @@ def make(order: Order, told: Told) -> float:
         order.source,
         settings,
         Wanted(order.target),
-        tools=standard_tools(Store(order.home), cast(Device, order.device)),
+        tools=standard_tools(Store(order.home), Device.parse(order.device)),
         cache=cache,
         workers=order.threads,
         watcher=Watching(told),

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from stream.device import AUTO
 from stream.options import DeviceName, VoiceName, controllable, progress
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
@@ -28,7 +29,7 @@ def say(
     reader: Annotated[
         str, typer.Option(help="Its own: a Piper .onnx, an espeak-ng language, an Edge voice.")
     ] = "",
-    device: DeviceName = "auto",
+    device: DeviceName = AUTO,
     seed: Annotated[int, typer.Option(help="Of the voice's noise.")] = 0,
     *,
     controls: dict[str, Any],

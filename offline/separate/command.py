@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from stream.device import CPU
 from stream.options import DeviceName, progress, transfer
 
 Song = Annotated[Path, typer.Argument(metavar="SONG", help="Music or a film, in any format.")]
@@ -50,7 +51,7 @@ def separate(
     dereverb: Dry = "",
     denoise: Clean = "",
     form: Format = "wav",
-    device: DeviceName = "cpu",
+    device: DeviceName = CPU,
     threads: Threads = 0,
 ) -> None:
     """Take the voice out of a song: vocals.wav and instrumental.wav.

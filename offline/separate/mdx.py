@@ -9,8 +9,9 @@ from google.protobuf.message import DecodeError
 from offline.separate.settings import MdxSettings
 from offline.separate.spectra import Spectra, istft, stft
 from stream.audio import Audio
+from stream.device import CPU, Device
 from stream.errors import ModelMismatch, ModelNotFound
-from stream.models.onnx import Device, OnnxModel
+from stream.models.onnx import OnnxModel
 
 LOWEST = 3  # bins that these networks are not shown
 
@@ -28,7 +29,7 @@ class MdxNet:
         settings: MdxSettings,
         stem: str,
         *,
-        device: Device = "cpu",
+        device: Device = CPU,
         threads: int = 1,
     ) -> None:
         self.rate = settings.rate
@@ -38,8 +39,8 @@ class MdxNet:
         self._settings = settings
         self._input, self._output, batch = _signature(path)
         shape = (batch, 4, settings.bins, settings.frames)
-        names = {"inputs": {self._input: shape}, "outputs": {self._output: shape}}
-        self._model = OnnxModel(path, **names, device=device, threads=threads, heavy=True)
+        names = {self._input: shape}, {self._output: shape}
+        self._model = OnnxModel(path, *names, device=device, threads=threads, heavy=True)
 
     def __call__(self, x: Audio) -> Audio:
         """[window, 2] -> [1, window, 2]."""

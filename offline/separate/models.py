@@ -11,10 +11,10 @@ from offline.separate.protocol import Separator
 from offline.separate.roles import TASKS, Task, roles_of
 from offline.separate.settings import CheckpointSettings, MdxSettings, settings_of
 from offline.separate.windowed import Windowed
+from stream.device import CPU, Device
 from stream.errors import ConfigError, ModelNotFound
 from stream.models.assets import installed, manifest
 from stream.models.digest import sha256
-from stream.models.onnx import Device
 
 DEFAULT = "spleeter"
 ASSET = "spleeter-2stems"  # what it is called among the models that can be pulled
@@ -30,7 +30,7 @@ def open_separator(
     method: Method = "mean",
     domain: Domain = "wave",
     weights: Sequence[float] = (),
-    device: Device = "cpu",
+    device: Device = CPU,
     threads: int = 0,
 ) -> Separator:
     """The model of that name, or an ensemble of several.

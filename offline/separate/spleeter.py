@@ -7,7 +7,8 @@ import numpy as np
 from offline.separate.protocol import INSTRUMENTAL, VOCALS
 from offline.separate.spectra import istft, stft
 from stream.audio import Audio
-from stream.models.onnx import Device, OnnxModel
+from stream.device import CPU, Device
+from stream.models.onnx import OnnxModel
 from stream.models.separator import checked_separator
 
 SIZE, HOP, BINS = 4096, 1024, 1024  # of the spectra; the networks hear the lowest bins, to 11 kHz
@@ -26,7 +27,7 @@ class Spleeter:
     window = SIZE + (FRAMES - 1) * HOP
     edge = SIZE - HOP  # samples that fewer frames cover than others
 
-    def __init__(self, folder: Path, *, device: Device = "cpu", threads: int = 1) -> None:
+    def __init__(self, folder: Path, *, device: Device = CPU, threads: int = 1) -> None:
         self.card, path = checked_separator(folder)
         shape = (None, 2, None, BINS)
         self._model = OnnxModel(

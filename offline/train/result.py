@@ -22,6 +22,7 @@ from offline.train.synth_export import export_synth, spread_pitches
 from offline.train.warm import keep_scale
 from offline.train.work import Array, Work, checkpoint_of, heard_pitch, work_of
 from stream.audio import Audio
+from stream.device import CPU
 from stream.errors import ConfigError
 from stream.excitation import Sine
 from stream.importer.checkpoint import RvcShape
@@ -89,7 +90,7 @@ def install(
     or none, `BadExport` when the comparison fails, `AssetMissing` without the encoder.
     """
     check_name(name, store, replace)
-    encoder = store.encoder(work.encoder, "cpu", needed_by=f"Voice '{name}'")
+    encoder = store.encoder(work.encoder, CPU, needed_by=f"Voice '{name}'")
     f0_hz = heard_pitch(work.training)
     with installing(store.home / "voices" / name) as folder:
         about = _export(work, folder, f0_hz)
@@ -101,7 +102,7 @@ def install(
         progress(3, STEPS)
         card = _card(work, name, consent, licence, f0_hz, about, index, parity)
         card = _listed(card, folder)
-        voice = load_voice(folder, encoder, Detectors(store.home), "cpu")
+        voice = load_voice(folder, encoder, Detectors(store.home), CPU)
         progress(4, STEPS)
         preview(voice, work, folder / PREVIEW)
         installed, missing = judged(voice, work, store.home)
@@ -187,7 +188,7 @@ def _compared(
         late=about["late"],
         f0=shape.f0,
         noise_scale=PRIOR_SPREAD,
-        device="cpu",
+        device=CPU,
     )
     said = _rvc_reference(work, shape)
     return compare(nsf_synth, said, features, f0, shape.hop, window=MOST_CONTEXT, edge=EDGE)
@@ -213,7 +214,7 @@ def _narrow_parity(
             latent=shape.latent,
             hop=shape.hop,
             noise_scale=NOISE_SCALE,
-            device="cpu",
+            device=CPU,
         )
         said: Reference = lambda x, f, seed: narrow.speak(network, x, f, seed)  # noqa: E731
         found.append(compare(synth, said, features, f0, shape.hop))

@@ -11,6 +11,7 @@ import numpy as np
 from offline.convert import convert
 from offline.train.index import make_index
 from stream.audio import Audio
+from stream.device import CPU
 from stream.errors import AssetMissing, ConfigError
 from stream.files import SoundFile
 from stream.importer.indices import inspect_index
@@ -238,10 +239,10 @@ def _hear(folder: Path, parent: Path, store: Store, card: VoiceCard) -> bool:
     Where its encoder is not installed it cannot speak here yet, and has no preview.
     """
     try:
-        encoder = store.encoder(card.encoder, "cpu", needed_by=f"Voice '{card.name}'")
+        encoder = store.encoder(card.encoder, CPU, needed_by=f"Voice '{card.name}'")
     except AssetMissing:
         return False
-    voice = load_voice(folder, encoder, Detectors(store.home), "cpu")
+    voice = load_voice(folder, encoder, Detectors(store.home), CPU)
     source = parent / PREVIEW
     if not source.is_file():
         return False

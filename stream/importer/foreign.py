@@ -278,7 +278,7 @@ def _run(target: Path, model: Any, dim: int) -> list[Run]:
     rows = graphs.noise_rows(model.graph, ())
     shapes = [f"shape_{i}" for i in range(len(graphs.random_nodes(model.graph)))]
     outputs = {"audio": (None,), **{name: (None,) for name in shapes}}
-    runner = OnnxModel(target, inputs_of(dim, rows), outputs, device="cpu", threads=2)
+    runner = OnnxModel(target, inputs_of(dim, rows), outputs, threads=2)
     runs: list[Run] = []
     for frames in PROBED:
         out = runner.probe(**_example(dim, rows, frames))
@@ -312,7 +312,7 @@ def _cuts_well(model: Any, dim: int, hop: int, spots: list[Spot]) -> bool:
         onnx.save(graphs.wrapped(model, dim, spots, hop), str(target))
         try:
             names = inputs_of(dim, rows)
-            runner = OnnxModel(target, names, {"audio": (None,)}, device="cpu", threads=2)
+            runner = OnnxModel(target, names, {"audio": (None,)}, threads=2)
             whole, cut = (
                 np.asarray(runner.probe(**_example(dim, rows, frames, s))["audio"], np.float32)
                 for s in (0, skip)

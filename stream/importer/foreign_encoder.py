@@ -107,7 +107,7 @@ def _says(path: Path, dim: int) -> bool:
     """Whether the wrapped model turns a second of noise into a frame every 20 ms."""
     noise = np.random.default_rng(0).standard_normal((1, PROBED * CONTENT_HOP + OVERHANG))
     try:
-        model = OnnxModel(path, {"audio": (1, None)}, {"features": (None, dim)}, device="cpu")
+        model = OnnxModel(path, {"audio": (1, None)}, {"features": (None, dim)})
         features = model.probe(audio=noise.astype(np.float32) * np.float32(0.1))["features"]
     except ModelError:
         return False

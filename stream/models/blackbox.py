@@ -6,7 +6,8 @@ from typing import Protocol
 import numpy as np
 
 from stream.audio import FRAMES_PER_CONTENT, Audio
-from stream.models.onnx import Device, OnnxModel, Shape
+from stream.device import Device
+from stream.models.onnx import OnnxModel, Shape
 from stream.models.sola import Overlap, Sola
 from stream.models.synth import Speaker
 from stream.noise import frame_noise

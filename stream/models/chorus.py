@@ -14,7 +14,7 @@ from greenlet import getcurrent, greenlet
 from numpy.typing import NDArray
 
 Array = NDArray[np.generic]
-State: TypeAlias = tuple[Array, ...]
+State: TypeAlias = Sequence[Array]
 Call: TypeAlias = tuple[State, Mapping[str, Array]]
 Answer: TypeAlias = tuple[dict[str, Array], State]
 

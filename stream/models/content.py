@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from stream.audio import CONTENT_HOP, Audio
-from stream.models.onnx import EXACT_FRAMES, Device, OnnxModel, State
+from stream.device import Device
+from stream.models.onnx import EXACT_FRAMES, OnnxModel, State
 
 SETTLE_BLOCKS = 100  # blocks of silence, 2 s, after which the memory no longer changes
 WARM_FRAMES = 10  # content frames heard before speech starts, so that the encoder has a past

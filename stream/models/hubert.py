@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from stream.audio import CONTENT_HOP, Audio
+from stream.device import Device
 from stream.models.content import WARM_FRAMES, EncoderCard
-from stream.models.onnx import Device, OnnxModel
+from stream.models.onnx import OnnxModel
 
 FRONT, BODY, WINDOW = "front.onnx", "body.onnx", "window.onnx"
 OVERHANG = 80  # samples that a frame hears beyond its own 320

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from stream.audio import FRAMES_PER_CONTENT, Audio
+from stream.device import Device
 from stream.excitation import Sine
-from stream.models.onnx import Array, Device, OnnxModel
+from stream.models.onnx import Array, OnnxModel
 from stream.models.synth import Speaker
 from stream.noise import frame_noise
 from stream.pitch import coarse

@@ -8,10 +8,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stream.audio import ANALYSIS_RATE, Audio
+from stream.device import CPU, Device
 from stream.errors import ModelMismatch, ModelNotFound
 from stream.models.digest import sha256
 from stream.models.f0.mel import bands
-from stream.models.onnx import Device, OnnxModel
+from stream.models.onnx import OnnxModel
 
 CARD, GRAPH = "speaker.json", "speaker.onnx"
 BANDS, FRAMES, WIDTH = 40, 160, 256  # mel bands; frames that are heard at once; of an embedding
@@ -39,7 +40,7 @@ class SpeakerModel:
     Raises `ModelNotFound` and `ModelMismatch`.
     """
 
-    def __init__(self, folder: Path, device: Device = "cpu", threads: int = 1) -> None:
+    def __init__(self, folder: Path, device: Device = CPU, threads: int = 1) -> None:
         self.card = _read(folder)
         path = folder / GRAPH
         if not path.is_file() or sha256(path) != self.card.files.get(GRAPH):

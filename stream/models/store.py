@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from stream.device import AUTO, Device
 from stream.errors import BadBundle, ConfigError, VoiceError, VoiceNotFound
 from stream.home import default_home
 from stream.models.assets import Kind, missing
 from stream.models.content import ContentEncoder
 from stream.models.f0 import Detectors
-from stream.models.onnx import Device
 from stream.models.voice import (
     CARD,
     ENCODER_CARD,
@@ -84,7 +84,7 @@ class Store:
         path = self.folder(name) / PREVIEW
         return path if path.is_file() else None
 
-    def load(self, name: str, device: Device = "auto") -> Voice:
+    def load(self, name: str, device: Device = AUTO) -> Voice:
         """The voice, ready to speak; raises `VoiceError` and `ModelError`."""
         with self._loading:
             key = (name, device)
@@ -101,7 +101,7 @@ class Store:
                 )
             return self._voices[key][1]
 
-    def encoder(self, identity: str, device: Device = "auto", *, needed_by: str) -> ContentEncoder:
+    def encoder(self, identity: str, device: Device = AUTO, *, needed_by: str) -> ContentEncoder:
         """A content encoder by its id; raises `AssetMissing` and `ModelError`.
 
         needed_by   who asks for it, as the beginning of a sentence: "Voice 'ada'"

@@ -6,9 +6,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from stream.audio import Audio
+from stream.device import Device
 from stream.excitation import Excitation
-from stream.models.onnx import EXACT_FRAMES, Device, OnnxModel
-from stream.noise import frame_noise
+from stream.models.onnx import EXACT_FRAMES, OnnxModel
+from stream.noise import FrameNoise
 from stream.pitch import coarse
 
 
@@ -101,7 +102,8 @@ class StudentSpeech:
     """A `Speech` of the student: nothing of what comes in is provisional."""
 
     def __init__(self, synth: StudentSynthesizer, seed: int) -> None:
-        self._synth, self._seed = synth, seed
+        self._synth = synth
+        self._noise = FrameNoise(seed, synth.latent)
         self._memory = synth.model.initial_state()
         self._excitation = Excitation(synth.hop * 100, synth.hop, seed)
 
@@ -113,8 +115,7 @@ class StudentSpeech:
             raise ValueError(f"a causal synthesizer hears nothing ahead, got {ahead} frames")
         synth, sid = self._synth, np.array([speaker.first], np.int64)
         source = self._excitation.step(f0, first_frame)
-        noise = frame_noise(self._seed, first_frame, len(f0), synth.latent)
-        noise = noise * np.float32(synth.noise_scale)
+        noise = self._noise.columns(first_frame, len(f0)) * np.float32(synth.noise_scale)
         pitch = coarse(f0)
         audio = np.empty(len(source), np.float32)
         for at in range(0, len(features), EXACT_FRAMES):

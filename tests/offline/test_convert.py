@@ -6,6 +6,7 @@ import soundfile
 
 from offline.convert import convert
 from stream.controls import Controls
+from stream.device import CPU
 from stream.engine import Conversion
 from stream.errors import AudioError, ConfigError
 from stream.files import SoundFile
@@ -18,7 +19,7 @@ SPEECH = Path(__file__).parents[1] / "speech" / "sense-and-sensibility-0880.wav"
 
 @pytest.fixture(scope="module")
 def starter(tmp_path_factory: pytest.TempPathFactory) -> Voice:
-    return Store(tmp_path_factory.mktemp("home")).load("starter", "cpu")
+    return Store(tmp_path_factory.mktemp("home")).load("starter", CPU)
 
 
 @pytest.fixture

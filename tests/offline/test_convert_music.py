@@ -11,6 +11,7 @@ from offline.convert import convert, pitch_of, settled
 from offline.curve import Curve, frame_times, read_curve, write_curve
 from stream.audio import Audio
 from stream.controls import Controls
+from stream.device import CPU
 from stream.files import SoundFile
 from stream.models.store import Store
 from stream.models.voice import Voice
@@ -22,7 +23,7 @@ PLAIN = Controls(auto_pitch=False)
 
 @pytest.fixture(scope="module")
 def starter(tmp_path_factory: pytest.TempPathFactory) -> Voice:
-    return Store(tmp_path_factory.mktemp("home")).load("starter", "cpu")
+    return Store(tmp_path_factory.mktemp("home")).load("starter", CPU)
 
 
 @pytest.fixture(scope="module")

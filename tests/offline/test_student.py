@@ -22,6 +22,7 @@ from offline.train.student import (  # noqa: E402
     grow,
 )
 from stream.audio import Audio  # noqa: E402
+from stream.device import CPU  # noqa: E402
 from stream.models.content import StudentEncoder, StudentHearing  # noqa: E402
 from stream.models.voice import load_encoder  # noqa: E402
 
@@ -107,7 +108,7 @@ def test_an_average_lies_in_the_middle() -> None:
 def test_the_exported_file_hears_what_the_student_hears(tmp_path: Path) -> None:
     net, audio = student(), sound(FRAMES)
     export_student(net, tmp_path)
-    encoder = load_encoder(tmp_path, "cpu")
+    encoder = load_encoder(tmp_path, CPU)
     assert isinstance(encoder, StudentEncoder)
     assert encoder.card.delay_frames == net.delay_frames == 2
     hearing, found = StudentHearing(encoder.model, encoder.model.initial_state()), list[Audio]()

@@ -19,6 +19,7 @@ from offline.train.starter.crops import Normal  # noqa: E402
 from offline.train.starter.decoder import start  # noqa: E402
 from offline.train.synth import Synthesizer, SynthShape  # noqa: E402
 from offline.train.synth_export import export_synth  # noqa: E402
+from stream.device import CPU  # noqa: E402
 from stream.excitation import Excitation  # noqa: E402
 from stream.models.synth import StudentSynthesizer as Exported  # noqa: E402
 from stream.pitch import coarse  # noqa: E402
@@ -172,7 +173,7 @@ def test_the_untrained_decoder_already_is_a_vocoder(f0: float) -> None:
 def exported(net: Synthesizer, path: Path, *, eight_bit: bool) -> Tensor:
     """The file's sound, given in pieces of whole content frames."""
     export_synth(net, path, eight_bit=eight_bit)
-    model = Exported(path, dim=16, latent=80, hop=HOP, noise_scale=0.0, device="cpu").model
+    model = Exported(path, dim=16, latent=80, hop=HOP, noise_scale=0.0, device=CPU).model
     inputs = given_to(net, FRAMES)
     state = model.initial_state()
     pieces: list[Tensor] = []

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from stream.controls import Controls
+from stream.device import CPU
 from stream.engine import Conversion
 from stream.models.store import Store
 from stream.models.voice import Voice
@@ -24,7 +25,7 @@ TRIES = 6
 
 @pytest.fixture(scope="module")
 def starter(tmp_path_factory: pytest.TempPathFactory) -> Voice:
-    return Store(tmp_path_factory.mktemp("home")).load("starter", "cpu")
+    return Store(tmp_path_factory.mktemp("home")).load("starter", CPU)
 
 
 def tries(voice: Voice, profile: ProfileName, seconds: float = 3.0) -> list[Report]:

@@ -13,6 +13,7 @@ import soundfile
 
 from offline.convert import convert, pitch_of, settled
 from offline.cover.settings import SUNG
+from stream.device import CPU
 from stream.models.store import Store
 
 pytestmark = pytest.mark.perf
@@ -41,7 +42,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 def test_conversion_and_its_pitch_leave_room(tmp_path: Path) -> None:
     song = halves.write_song(tmp_path / "in.wav", halves.voice(SECONDS), halves.band(SECONDS))
-    voice = Store(tmp_path / "home").load("starter", "cpu")
+    voice = Store(tmp_path / "home").load("starter", CPU)
     begun = time.process_time()  # other processes take none of this time
     curve = pitch_of(song, voice.detectors, SUNG)
     heard = time.process_time()

@@ -5,6 +5,7 @@ import pytest
 import soundfile
 
 from stream.audio import Audio
+from stream.device import CPU
 from stream.models.store import Store
 from stream.models.voice import Voice
 
@@ -13,7 +14,7 @@ SPEECH = sorted((Path(__file__).parent.parent / "speech").glob("*.wav"))
 
 @pytest.fixture(scope="session")
 def starter(tmp_path_factory: pytest.TempPathFactory) -> Voice:
-    return Store(tmp_path_factory.mktemp("home")).load("starter", "cpu")
+    return Store(tmp_path_factory.mktemp("home")).load("starter", CPU)
 
 
 @pytest.fixture(scope="session")

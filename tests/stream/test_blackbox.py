@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from strangers import LATENT, Exporter, Stranger
 
 from stream.audio import Audio
+from stream.device import CPU
 from stream.importer import foreign
 from stream.models.blackbox import DELAY, BlackBox
 from stream.models.synth import Speaker
@@ -33,7 +34,7 @@ def voice_of(place: Path, exporter: Exporter = "w-okada", **changes: Any) -> Bla
         Stranger(exporter, dim=DIM, hop=HOP, **changes).save(folder / "voice.onnx")
         foreign.write_bundle(foreign.recognise(folder / "voice.onnx"), folder)
     noise = foreign.recognise(folder / "voice.onnx").noise
-    return BlackBox(folder / "synth.onnx", dim=DIM, noise=noise, hop=HOP, device="cpu")
+    return BlackBox(folder / "synth.onnx", dim=DIM, noise=noise, hop=HOP, device=CPU)
 
 
 def speech(n: int, seed: int = 0) -> tuple[Audio, Audio]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from random_encoder import BASE, NARROW, random_encoder, random_weights
 
 from stream.audio import Audio
+from stream.device import CPU
 from stream.importer.graphs.hubert import HubertShape
 from stream.models.content import EncoderCard
 from stream.models.hubert import NORM_FRAMES, HubertEncoder
@@ -26,7 +27,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> HubertEncoder:
 
 def load(folder: Path) -> HubertEncoder:
     card = EncoderCard.model_validate_json((folder / ENCODER_CARD).read_text("utf-8"))
-    return HubertEncoder(folder, card, "cpu")
+    return HubertEncoder(folder, card, CPU)
 
 
 def reference(shape: HubertShape, seed: int = 0) -> Any:

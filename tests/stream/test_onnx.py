@@ -7,8 +7,11 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
+from stream.device import AUTO, Device
 from stream.errors import DeviceUnavailable, ModelMismatch, ModelNotFound
-from stream.models.onnx import OnnxModel, available_devices, has_bf16, openvino_options
+from stream.models.onnx import OnnxModel
+from stream.models.providers import Wish, provided
+from stream.models.session import available_devices, has_bf16
 
 F = TensorProto.FLOAT
 IN, OUT = {"x": (None,)}, {"y": (None,)}
@@ -107,11 +110,11 @@ def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif("cuda" in available_devices(), reason="needs a machine without CUDA")
 def test_no_silent_fall_back_to_the_cpu(doubler: Path) -> None:
     with pytest.raises(DeviceUnavailable, match="--device cpu"):
-        OnnxModel(doubler, IN, OUT, device="cuda")
+        OnnxModel(doubler, IN, OUT, device=Device("cuda"))
 
 
 def test_auto_says_what_it_chose(doubler: Path) -> None:
-    assert OnnxModel(doubler, IN, OUT, device="auto").provider.endswith("ExecutionProvider")
+    assert OnnxModel(doubler, IN, OUT, device=AUTO).provider.endswith("ExecutionProvider")
 
 
 def test_openvino_computes_in_bf16_only_where_the_processor_does(tmp_path: Path) -> None:
@@ -123,7 +126,8 @@ def test_openvino_computes_in_bf16_only_where_the_processor_does(tmp_path: Path)
 
 
 def test_openvinos_options_carry_their_settings_as_text() -> None:
-    plain, half = openvino_options(2, half=False), openvino_options(2, half=True)
+    told = [dict(provided("openvino", 0, Wish(2, heavy=True, bf16=half))) for half in (False, True)]
+    plain, half = (options["OpenVINOExecutionProvider"] for options in told)
     assert json.loads(plain["load_config"]) == {"CPU": {"INFERENCE_NUM_THREADS": "2"}}
     assert json.loads(half["load_config"])["CPU"]["INFERENCE_PRECISION_HINT"] == "bf16"
 
@@ -134,7 +138,8 @@ def test_auto_takes_openvino_for_models_of_full_size_only(
     asked: list[object] = []
     real = ort.InferenceSession
 
-    def session(path: Path, options: object, *, providers: list[object]) -> object:
+    def session(path: Path, options: object, *, providers: list[object], **more: object) -> object:
+        del more
         asked.append(providers[0])
         return real(path, options, providers=["CPUExecutionProvider"])
 
@@ -144,8 +149,8 @@ def test_auto_takes_openvino_for_models_of_full_size_only(
     monkeypatch.setattr(ort, "InferenceSession", session)
     monkeypatch.setattr(ort, "get_available_providers", available)
     for heavy in (False, True):
-        OnnxModel(doubler, {"x": (None,)}, {"y": (None,)}, device="auto", heavy=heavy)
+        OnnxModel(doubler, {"x": (None,)}, {"y": (None,)}, device=AUTO, heavy=heavy)
     light, first, *_ = asked
-    assert light == "CPUExecutionProvider"
+    assert light == ("CPUExecutionProvider", {})
     assert isinstance(first, tuple)
     assert first[0] == "OpenVINOExecutionProvider"

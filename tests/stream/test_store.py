@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from stream.device import CPU
 from stream.errors import AssetMissing, BadBundle, ConfigError, VoiceNotFound
 from stream.models.digest import sha256
 from stream.models.store import PACKAGE, STARTERS, Store
@@ -33,10 +34,10 @@ def edit(folder: Path, **changes: Any) -> None:
 def test_the_starters_are_always_there_and_load(store: Store) -> None:
     assert store.names() == ["starter", "starter-low", "starter-high"]
     for name in STARTERS:
-        voice = store.load(name, "cpu")
+        voice = store.load(name, CPU)
         assert voice.card.name == name
         assert voice.provider == "CPUExecutionProvider"
-        assert store.load(name, "cpu") is voice
+        assert store.load(name, CPU) is voice
         assert store.preview(name) is not None
 
 
@@ -48,11 +49,11 @@ def test_the_starters_are_a_low_a_middle_and_a_high_voice(store: Store) -> None:
 def test_an_added_voice_loads_and_shares_the_encoder(store: Store, bundle: Path) -> None:
     assert store.add(bundle).name == "ada"
     assert store.names() == [*STARTERS, "ada"]
-    assert store.load("ada", "cpu").encoder is store.load("starter", "cpu").encoder
+    assert store.load("ada", CPU).encoder is store.load("starter", CPU).encoder
     store.remove("ada")
     assert store.names() == [*STARTERS]
     with pytest.raises(VoiceNotFound, match="There are: starter"):
-        store.load("ada", "cpu")
+        store.load("ada", CPU)
 
 
 def test_a_voice_of_the_same_name_is_not_replaced(store: Store, bundle: Path) -> None:
@@ -68,34 +69,34 @@ def test_a_voice_deleted_or_replaced_by_another_process_is_not_given_again(
     store: Store, bundle: Path
 ) -> None:
     store.add(bundle)
-    held = store.load("ada", "cpu")
-    assert store.load("ada", "cpu") is held
+    held = store.load("ada", CPU)
+    assert store.load("ada", CPU) is held
     other = Store(store.home)
     other.remove("ada")
     with pytest.raises(VoiceNotFound):
-        store.load("ada", "cpu")
+        store.load("ada", CPU)
     assert not list((store.home / "voices").iterdir())
     edit(bundle, consent="another's")
     other.add(bundle)
-    found = store.load("ada", "cpu")
+    found = store.load("ada", CPU)
     assert (found is held, found.card.consent) == (False, "another's")
     other.remove("ada")
     edit(bundle, consent="a third's")
     other.add(bundle)  # while nobody looked
-    assert store.load("ada", "cpu").card.consent == "a third's"
+    assert store.load("ada", CPU).card.consent == "a third's"
 
 
 @pytest.mark.parametrize("name", STARTERS)
 def test_a_starter_cannot_be_removed(store: Store, name: str) -> None:
     with pytest.raises(ConfigError, match="cannot be removed"):
         store.remove(name)
-    assert store.load(name, "cpu").card.name == name
+    assert store.load(name, CPU).card.name == name
 
 
 @pytest.mark.parametrize("name", ["", "..", "../home", "/etc", "ada/../starter", "none"])
 def test_only_names_of_voices_are_looked_up(store: Store, name: str) -> None:
     with pytest.raises(VoiceNotFound):
-        store.load(name, "cpu")
+        store.load(name, CPU)
 
 
 def test_an_altered_file_is_refused_and_nothing_is_installed(store: Store, bundle: Path) -> None:
@@ -113,10 +114,10 @@ def test_a_file_altered_after_it_was_added_is_refused(store: Store, bundle: Path
     with (store.folder("ada") / SYNTH).open("ab") as file:
         file.write(b"!")
     with pytest.raises(BadBundle, match="altered"):
-        store.load("ada", "cpu")
+        store.load("ada", CPU)
     (store.folder("ada") / SYNTH).unlink()
     with pytest.raises(BadBundle, match=r"synth.onnx is missing"):
-        store.load("ada", "cpu")
+        store.load("ada", CPU)
 
 
 def test_a_card_that_lists_files_elsewhere_is_refused(store: Store, bundle: Path) -> None:
@@ -145,7 +146,7 @@ def test_a_card_that_does_not_fit_is_refused(
 ) -> None:
     edit(bundle, **changes)
     with pytest.raises(BadBundle, match=why):
-        store.load(store.add(bundle).name, "cpu")
+        store.load(store.add(bundle).name, CPU)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00"])
@@ -162,7 +163,7 @@ def test_a_missing_encoder_is_named(store: Store, bundle: Path) -> None:
     edit(bundle, encoder="contentvec-768")
     store.add(bundle)
     with pytest.raises(AssetMissing, match="timbral models pull contentvec-768"):
-        store.load("ada", "cpu")
+        store.load("ada", CPU)
 
 
 def test_an_altered_encoder_is_refused(tmp_path: Path) -> None:
@@ -171,4 +172,4 @@ def test_an_altered_encoder_is_refused(tmp_path: Path) -> None:
     with (folder / "content.onnx").open("ab") as file:
         file.write(b"!")
     with pytest.raises(BadBundle, match="altered"):
-        load_encoder(folder, "cpu")
+        load_encoder(folder, CPU)

@@ -9,6 +9,7 @@ from strangers import Exporter, Stranger
 
 from stream.audio import Audio
 from stream.controls import Controls
+from stream.device import CPU
 from stream.engine import Conversion
 from stream.errors import AssetMissing, BadCheckpoint
 from stream.importer.voices import import_voice
@@ -35,7 +36,7 @@ def voice_of(store: Store, exporter: Exporter, *, f0: bool = True) -> Voice:
         path = store.home / f"{name}.onnx"
         Stranger(exporter, dim=NARROW.dim, hop=320, f0=f0).save(path)
         import_voice([path], store=store)
-    return store.load(name, "cpu")
+    return store.load(name, CPU)
 
 
 @pytest.fixture(scope="module")
@@ -133,4 +134,4 @@ def test_a_voice_whose_encoder_is_missing_says_how_to_get_it(tmp_path: Path) -> 
     store = Store(tmp_path / "home")
     import_voice([Stranger().save(tmp_path / "ada.onnx")], store=store)
     with pytest.raises(AssetMissing, match="timbral models pull contentvec-768"):
-        store.load("ada", "cpu")
+        store.load("ada", CPU)

@@ -13,6 +13,7 @@ from offline.dataset.settings import Hears
 from offline.dataset.sound import piece
 from stream.audio import CONTENT_HOP, Audio
 from stream.controls import Controls
+from stream.device import CPU
 from stream.engine import Conversion
 from stream.models.store import Store
 from stream.models.synth import Speaker
@@ -78,7 +79,7 @@ def test_training_hears_what_a_live_stream_hears(
     sound = speech[: 5 * 16_000]
     soundfile.write(tmp_path / "one.wav", sound, 16_000, subtype="FLOAT")
     data = prepare([tmp_path / "one.wav"], settings=PLAIN, cache=cache, home=home)
-    recorder = live(Store(home).load("starter", "cpu"), STEADY["balanced"], sound)
+    recorder = live(Store(home).load("starter", CPU), STEADY["balanced"], sound)
     compared = 0
     for clip in (*data.training, *data.held_out):
         begin = 100 + 2 * clip.first
@@ -97,7 +98,7 @@ def test_training_hears_what_a_live_stream_hears(
 def test_an_encoder_with_windows_hears_as_its_profile_says(tmp_path: Path, speech: Audio) -> None:
     random_encoder(tmp_path, "narrow", NARROW)
     ears = open_ears(DatasetSettings(encoder="narrow", hearing="balanced"), tmp_path)
-    starter = Store(tmp_path).load("starter", "cpu")
+    starter = Store(tmp_path).load("starter", CPU)
     card = starter.card.model_copy(update={"feature_dim": NARROW.dim})
     voice = dataclasses.replace(starter, card=card, encoder=ears.encoder)
     sound = speech[: 3 * 16_000]

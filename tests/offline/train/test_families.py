@@ -24,6 +24,7 @@ from offline.train.settings import TrainSettings, defaults
 from offline.train.synth import Synthesizer
 from offline.train.trained import folded
 from offline.train.warm import keep_scale, scale_in, warm
+from stream.device import CPU
 from stream.errors import AssetMissing, BadCheckpoint, ConfigError
 from stream.models.store import PACKAGE
 from stream.models.synth import Speaker, StudentSynthesizer
@@ -48,7 +49,7 @@ def test_the_starters_graph_gives_its_weights_back() -> None:
     warm(synth, STARTER)
     example = clips(1)[0].load()
     graph = StudentSynthesizer(
-        STARTER, dim=256, latent=80, hop=240, noise_scale=NOISE_SCALE, device="cpu"
+        STARTER, dim=256, latent=80, hop=240, noise_scale=NOISE_SCALE, device=CPU
     )
     told = phones(example)[:60] * np.float32(0.3)
     live = graph.open(0, 0).step(told, example.f0[:60], 0, 0, Speaker())

@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 from offline.train import loop
 from offline.train.journal import events
 from offline.train.plan import folder_of, read_plan
+from stream.device import CPU
 from stream.engine import Conversion
 from stream.errors import TimbralError
 from stream.files import SoundFile
@@ -124,7 +125,7 @@ def _refused(folder: Path) -> list[tuple[str, str]]:
 
 def _speaks(home: Path, path: Path) -> None:
     """Live in pieces of 7 ms, it says what it says in one piece, as long and about as loud."""
-    voice = Store(home).load("ada", "cpu")
+    voice = Store(home).load("ada", CPU)
     file = SoundFile(path)
     sound = file.read()[: 3 * file.rate]
     whole = Conversion(voice, file.rate, profile=STEADY["balanced"])

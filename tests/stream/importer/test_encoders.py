@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 import timbral
 from stream.audio import Audio
+from stream.device import CPU
 from stream.errors import BadCheckpoint, ConfigError, HostileFile
 from stream.importer.encoders import add_encoder
 from stream.importer.graphs.builder import Graph
@@ -102,7 +103,7 @@ FORMS = [transformers_bin, transformers_safe, fairseq]
 
 def add(files: list[Path], identity: str, home: Path, **options: Any) -> ContentEncoder:
     card = add_encoder(files, identity, home, licence="MIT", source="a test", **options)
-    encoder = load_encoder(home / "models" / identity, "cpu")
+    encoder = load_encoder(home / "models" / identity, CPU)
     assert encoder.card == card
     return encoder
 
@@ -130,9 +131,9 @@ def expected(
     from random_encoder import random_encoder
 
     home = tmp_path_factory.mktemp("direct")
-    whole = load_encoder(random_encoder(home, "last", NARROW), "cpu")
+    whole = load_encoder(random_encoder(home, "last", NARROW), CPU)
     shape = replace(SHAPE, layers=3)
-    projected = load_encoder(random_encoder(home, "projected", shape), "cpu")
+    projected = load_encoder(random_encoder(home, "projected", shape), CPU)
     return {"spin-48": said(whole, speech), "spin-24": said(projected, speech)}
 
 
@@ -393,6 +394,6 @@ def test_the_command_installs_an_encoder(
     files = [str(path) for path in with_config(fairseq(tmp_path, weights))]
     done = CliRunner().invoke(timbral.app, ["models", "add", *files, "--id", "spin-24"])
     assert done.stdout == "Installed spin-24.\n"
-    encoder = load_encoder(tmp_path / "home" / "models" / "spin-24", "cpu")
+    encoder = load_encoder(tmp_path / "home" / "models" / "spin-24", CPU)
     assert encoder.card.source == "config.json, checkpoint_best_legacy_500.pt"
     assert [model.id for model in Store().models() if model.where == "store"] == ["spin-24"]

@@ -23,6 +23,7 @@ from strangers import (
 )
 
 from stream.audio import Audio
+from stream.device import CPU
 from stream.errors import BadCheckpoint, HostileFile
 from stream.importer import foreign
 from stream.importer.graphs.foreign import wrapped
@@ -366,7 +367,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[foreign.ForeignV
     voice = foreign.recognise(folder / "voice.onnx")
     (name,) = foreign.write_bundle(voice, folder)
     hop = voice.sample_rate // 100
-    return voice, BlackBox(folder / name, dim=768, noise=voice.noise, hop=hop, device="cpu")
+    return voice, BlackBox(folder / name, dim=768, noise=voice.noise, hop=hop, device=CPU)
 
 
 @pytest.mark.slow
