@@ -1,5 +1,6 @@
 """Pitch as numbers: RVC's scale for the pitch embedding, notes, matching speaker to voice."""
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -14,8 +15,8 @@ COARSE_MAX_HZ = 1100.0
 COARSE_BINS = 255  # 1 is unvoiced or lowest, 255 highest
 
 
-def _mel(hz: Audio) -> Audio:
-    return 1127.0 * np.log1p(hz / 700.0)
+MEL = 1127.0, 700.0  # mel = 1127 ln(1 + Hz / 700)
+MEL_MIN, MEL_MAX = (MEL[0] * math.log1p(hz / MEL[1]) for hz in (COARSE_MIN_HZ, COARSE_MAX_HZ))
 
 
 def coarse(f0: Audio) -> NDArray[np.int64]:
@@ -26,9 +27,9 @@ def coarse(f0: Audio) -> NDArray[np.int64]:
     >>> coarse(np.array([0.0, 110.0, 440.0, 523.0, 880.0])).tolist()
     [1, 23, 122, 143, 217]
     """
-    low, high = _mel(np.array([COARSE_MIN_HZ, COARSE_MAX_HZ]))
-    index = (_mel(f0.astype(np.float64)) - low) * (COARSE_BINS - 1) / (high - low) + 1.0
-    return np.clip(np.rint(index), 1, COARSE_BINS).astype(np.int64)
+    mel = MEL[0] * np.log1p(f0.astype(np.float64) / MEL[1])
+    index = np.rint((mel - MEL_MIN) * (COARSE_BINS - 1) / (MEL_MAX - MEL_MIN) + 1.0)
+    return np.minimum(np.maximum(index, 1.0), float(COARSE_BINS)).astype(np.int64)
 
 
 def shift(f0: Audio, semitones: float | Audio) -> Audio:
