@@ -138,6 +138,11 @@ class Call:
         except (ValidationError, BadFrame, Refused) as error:
             self._fault(error, now)
 
+    @property
+    def to_load(self) -> bool:
+        """Whether `next_load` has something."""
+        return bool(self._loads)
+
     def next_load(self) -> Job | None:
         """A voice to load or a stream to open; one at a time."""
         return self._loads.popleft() if self._loads else None

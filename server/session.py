@@ -149,8 +149,14 @@ class Session:
         await self._over.wait()
 
     def _changed(self) -> None:
-        for event in self._events.values():
-            event.set()
+        """Wake who has something to do now: this happens with every message and every hop."""
+        call, events = self._call, self._events
+        events["hop"].set()
+        events["read"].set()
+        if call.to_load:
+            events["load"].set()
+        if call.outbox or call.close is not None:
+            events["send"].set()
 
     async def _change(self, name: str) -> None:
         await self._events[name].wait()
