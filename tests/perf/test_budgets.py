@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 
 from stream.controls import Controls
-from stream.device import CPU
 from stream.engine import Conversion
-from stream.models.store import Store
 from stream.models.voice import Voice
 from stream.profiles import STEADY, ProfileName
 from stream.timing import Report, hum, measure
@@ -21,11 +19,6 @@ from stream.timing import Report, hum, measure
 pytestmark = pytest.mark.perf
 
 TRIES = 6
-
-
-@pytest.fixture(scope="module")
-def starter(tmp_path_factory: pytest.TempPathFactory) -> Voice:
-    return Store(tmp_path_factory.mktemp("home")).load("starter", CPU)
 
 
 def tries(voice: Voice, profile: ProfileName, seconds: float = 3.0) -> list[Report]:
