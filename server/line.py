@@ -10,7 +10,6 @@ import numpy as np
 
 from server.config import Limits
 from server.intake import Hop, Intake
-from server.ladder import STEPS, Step, eased
 from server.metrics import StreamMetrics
 from server.outlet import Outbox, Outlet
 from server.protocol import (
@@ -25,6 +24,7 @@ from server.protocol import (
 )
 from stream.audio import Audio
 from stream.controls import Controls
+from stream.ladder import STEPS, Step, eased
 
 
 class Converter(Protocol):

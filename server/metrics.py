@@ -76,7 +76,7 @@ class StreamMetrics:
         """The figures as sent; zeros while nothing was converted.
 
         dropped_frames  converted, but not taken by the client in time
-        eased           what the device gives up, see `server.ladder`
+        eased           what the device gives up, see `stream.ladder`
         """
         compute = np.array(self._compute or [0.0])
         p50, p95, p99 = (round(float(v) * 1e3, 3) for v in np.percentile(compute, (50, 95, 99)))

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from server.config import ServerConfig
 from server.failures import TRY_LATER, Refused
 from server.figures import Figures
-from server.ladder import Ladder, Step
 from server.line import Job, Outcome, Turn
 from server.scheduler import Scheduler, Task
+from stream.ladder import Ladder, Step
 from stream.models.chorus import together
 
 ROOM = 0.8  # part of its time that a device may be promised to streams
@@ -79,7 +79,7 @@ class Room:
 
     @property
     def step(self) -> Step:
-        """What is given up now; see `server.ladder`."""
+        """What is given up now; see `stream.ladder`."""
         return self._ladder.step
 
     def submit(self, job: Job) -> "Future[Outcome]":

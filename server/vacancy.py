@@ -2,9 +2,9 @@
 
 from aiohttp import web
 
-from server.ladder import STEPS
 from server.places import Places
 from server.room import GENTLE_LEVEL, ROOM, Room
+from stream.ladder import STEPS
 
 
 def fullness(places: Places, room: Room) -> float:

@@ -14,7 +14,6 @@ from server.auth import Gate
 from server.call import Call
 from server.config import Limits, ServerConfig
 from server.failures import TRY_LATER, Refused
-from server.ladder import STEPS
 from server.line import Job, Opened, Outcome
 from server.pcm import decode
 from server.protocol import (
@@ -31,6 +30,7 @@ from server.session import attempt
 from stream.audio import Audio
 from stream.controls import Controls
 from stream.errors import ConfigError, HostileFile, VoiceNotFound
+from stream.ladder import STEPS
 from stream.profiles import Profile, ProfileName
 
 RATE = 8_000

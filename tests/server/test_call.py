@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from server.config import Limits
 from server.failures import TRY_LATER
-from server.ladder import STEPS
 from server.protocol import (
     AudioFrame,
     Bypass,
@@ -28,6 +27,7 @@ from server.protocol import (
     VoiceNow,
 )
 from stream.controls import Controls
+from stream.ladder import STEPS
 
 
 def live() -> Talk:

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from server.ladder import STEPS, TOP, Ladder, eased
+from stream.ladder import STEPS, TOP, Ladder, eased
 from stream.profiles import STEADY, WINDOWED, Profiles
 
 
