@@ -11,7 +11,7 @@ from stream.device import CPU, Device
 from stream.errors import ModelMismatch, ModelNotFound
 from stream.models.chorus import Answer, Array, Call, State, current_part
 from stream.models.memory import HostState, Memory, Names, turn_on
-from stream.models.providers import BATCH_SPAN, PROVIDERS, Span, kind_of
+from stream.models.providers import BATCH_SPAN, PROVIDERS, ROW_SPAN, ROWS, Span, kind_of
 from stream.models.session import open_session
 
 Shape = tuple[int | None, ...]
@@ -69,21 +69,22 @@ class OnnxModel:
         session = opened(Device("cuda", device.index) if device.kind == "tensorrt" else device)
         names, initial = self._checked(session, inputs, outputs)
         kind = kind_of(session.get_providers()[0]) or "cpu"
-        cuda = PROVIDERS[kind].cuda
+        tables = PROVIDERS[kind].tables
         known = {BATCH: BATCH_SPAN, **(spans or {})}
-        if (cuda if slots is None else slots) and initial:
-            from stream.models.slots import device_state  # needs `onnx`, which serving does not
+        if (bool(tables) if slots is None else slots) and initial:
+            from stream.models.slots import Place, device_state  # needs `onnx`, as serving does not
 
             del session
             found = device if device.kind == "tensorrt" else Device(kind, device.index)
-            opened = partial(opened, found, spans=known)
+            place = Place(tables or "cpu", device.index)
+            opened = partial(opened, found, spans={**known, ROWS: ROW_SPAN})
             self._memory: Memory = device_state(
-                path, names, initial, opened, found, stacks=self.stacks
+                path, names, initial, opened, place, stacks=self.stacks, capture=kind == "cuda"
             )
             return
         if device.kind == "tensorrt":
             session = opened(device, spans=known)
-        turn = turn_on(Device("cuda", device.index)) if cuda else None
+        turn = turn_on(tables, device.index) if tables else None
         self._memory = HostState(session, names, initial, turn)
 
     @property

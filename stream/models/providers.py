@@ -33,6 +33,9 @@ class Span(NamedTuple):
 
 
 BATCH_SPAN = Span(BATCHES[0], BATCHES[-3], BATCHES[-1])
+ROWS = "rows"
+"""How graphs call the length of the tables where states lie on a device."""
+ROW_SPAN = Span(2, 128, 1 << 16)
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,8 @@ class Provider:
     how      what to do where it is missing
     options  for the device's number and a model
     gpu      does one thing after another, best in large batches
-    cuda     its memory is CUDA's: the state of streams can stay there
+    tables   ONNX Runtime's name of its memory, where the state of streams stays in tables; ""
+             where callers keep it
     """
 
     name: str
@@ -131,7 +135,7 @@ class Provider:
     how: str
     options: Callable[[int, Wish], Options] = _none
     gpu: bool = False
-    cuda: bool = False
+    tables: str = ""
 
 
 def _instead(package: str) -> str:
@@ -148,7 +152,7 @@ PROVIDERS: Mapping[Kind, Provider] = MappingProxyType(
             f"{CUDA_PACKAGE}; it needs an NVIDIA driver",
             _cuda,
             gpu=True,
-            cuda=True,
+            tables="cuda",
         ),
         "tensorrt": Provider(
             "TensorrtExecutionProvider",
@@ -156,7 +160,7 @@ PROVIDERS: Mapping[Kind, Provider] = MappingProxyType(
             f"{CUDA_PACKAGE} && pip install tensorrt; it needs an NVIDIA driver",
             _tensorrt,
             gpu=True,
-            cuda=True,
+            tables="cuda",
         ),
         "directml": Provider(
             "DmlExecutionProvider",

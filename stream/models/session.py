@@ -62,7 +62,7 @@ def open_session(
 def _session(path: Path, graph: bytes | None, kind: Kind, index: int, wish: Wish) -> Any:
     if kind == "tensorrt":
         wish.cache.mkdir(parents=True, exist_ok=True)
-    if PROVIDERS[kind].cuda:
+    if kind in ("cuda", "tensorrt"):
         _find_libraries()
     return ort.InferenceSession(
         path if graph is None else graph,

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 import onnxruntime as ort
 
-from stream.device import Device
 from stream.errors import ModelError
 from stream.models.chorus import Answer, Array, Call
 from stream.models.memory import Names, turn_on
-from stream.models.providers import BATCHES, PROVIDERS
+from stream.models.providers import BATCHES
 from stream.models.slotted import FROM, MOVED, STATE, TABLE, TO, slotted
 
 QUIET, SCRATCH = 0, 1  # rows: zeros, where streams begin; what padding writes, which nobody reads
@@ -138,7 +137,7 @@ class DeviceState:
         turn: AbstractContextManager[object],
         rows: int = FIRST_ROWS,
     ) -> None:
-        self._ort, self._names, self._place = session, names, place
+        self.session, self._names, self._place = session, names, place
         self._sizes = BATCHES if stacks else BATCHES[:1]
         self._turn = turn
         self.captures = capture
@@ -195,15 +194,16 @@ class DeviceState:
 
     def _run(self, bay: _Bay) -> list[Array]:
         """The outputs, copied."""
+        graph = bay.graph if self.captures else -1
         try:
-            self._ort.run_with_iobinding(bay.binding, _options(bay.graph if self.captures else -1))
+            self.session.run_with_iobinding(bay.binding, _options(graph))
         except Exception:
-            if not self.captures or bay.graph < 0:
+            if graph < 0:
                 raise
             self._failures += 1
             self.captures = self._failures < MOST_FAILURES
             bay.graph = -1
-            self._ort.run_with_iobinding(bay.binding, _options(-1))
+            self.session.run_with_iobinding(bay.binding, _options(-1))
         count = len(self._names.outputs)
         if bay.results is not None:
             return [np.array(result.numpy()) for result in bay.results]
@@ -225,7 +225,7 @@ class DeviceState:
         return self._bays[key]
 
     def _new_bay(self, size: int, inputs: Mapping[str, Array]) -> _Bay:
-        binding = self._ort.io_binding()
+        binding = self.session.io_binding()
         buffers = {
             name: self._buffer((size * value.shape[0], *value.shape[1:]), value)
             if value.ndim
@@ -268,29 +268,30 @@ def device_state(
     names: Names,
     initial: Sequence[Array],
     opened: Callable[..., Any],
-    device: Device,
+    place: Place,
     *,
     stacks: bool,
+    capture: bool,
 ) -> DeviceState:
-    """The memory on `device` of the model in `path`.
+    """The memory in `place` of the model in `path`.
 
-    opened  opens a session there, of `graph=`, with `capture=` or without
-
-    Calls are captured as CUDA graphs where ONNX Runtime takes the graph for that: it does not when
-    a part of it must be computed by the processor.
+    opened   opens a session on that device, of `graph=`, with `capture=` or without
+    capture  whether the device can capture calls as graphs. ONNX Runtime may refuse the model for
+             that, when a part of it must be computed by the processor; then none are
     """
     graph = slotted(path, "batch" if stacks else 1)
-    cuda = PROVIDERS[device.kind].cuda
     session = None
-    if device.kind == "cuda":
+    if capture:
         with suppress(ModelError):
             session = opened(graph=graph, capture=True)
-    capture = session is not None
-    session = session or opened(graph=graph)
-    place = Place("cuda" if cuda else "cpu", device.index)
-    turn = turn_on(Device("cuda", device.index) if cuda else device)
     return DeviceState(
-        session, names, initial, place=place, stacks=stacks, capture=capture, turn=turn
+        opened(graph=graph) if session is None else session,
+        names,
+        initial,
+        place=place,
+        stacks=stacks,
+        capture=session is not None,
+        turn=turn_on(*place),
     )
 
 

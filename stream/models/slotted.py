@@ -5,10 +5,11 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, ValueInfoProto, helper
 
+from stream.models.providers import ROWS
+
 STATE, NEXT = "state_", "next_"
 TABLE, MOVED = "table_", "moved_"
 FROM, TO = "from_rows", "to_rows"
-ROWS = "rows"  # the name of the tables' length
 
 
 def slotted(path: Path, batch: int | str) -> bytes:
