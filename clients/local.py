@@ -32,6 +32,7 @@ from server.protocol import (
 from stream.audio import Audio
 from stream.controls import Controls
 from stream.errors import ConfigError, LinkError, TimbralError
+from stream.ladder import STEPS, Ladder, eased
 
 LATE_S = 0.3  # of sound that waits beyond a hop; then all of it is dropped
 FAILED_HOPS = 3  # in a row, after which the conversation ends
@@ -49,9 +50,14 @@ class Converter(Protocol):
     def hop(self) -> int: ...
     @property
     def latency(self) -> int: ...
+    @property
+    def profile(self) -> Any: ...
+    @property
+    def profiles(self) -> Any: ...
     def step(self, block: Audio, /) -> Audio: ...
     def reset(self) -> None: ...
     def change_voice(self, voice: Any, /) -> None: ...
+    def change_profile(self, profile: Any, /) -> None: ...
 
 
 class Studio(Protocol):
@@ -125,7 +131,8 @@ class LocalChannel:
     """What `clients.link.VoiceLink` is to a server, to a converter. Get one from `open_local`.
 
     Laws: the output sample at position p is the conversion of the input sample at p. What could not
-    be converted in time, or at all, is missing from the output: the listener gets silence.
+    be converted in time, or at all, is missing from the output: the listener gets silence. A
+    machine under pressure gives up what `stream.ladder` says, and takes it back.
     """
 
     def __init__(
@@ -146,7 +153,10 @@ class LocalChannel:
         self._more = asyncio.Event()
         self._events: asyncio.Queue[Event | LinkError] = asyncio.Queue()
         self._changes: deque[ClientMessage] = deque()
-        self._took: deque[float] = deque(maxlen=HOPS)  # ms
+        self._took: deque[float] = deque(maxlen=HOPS)  # ms, of hops as long as the next one
+        self._ladder = Ladder()
+        self._given, self._step = profile, STEPS[0]  # what is given up, of the profile given
+        self._profiles = self._converter.profiles
         self._failures = self._misses = self._lost = self._starts = 0
         self.ready = Ready(
             session="local",
@@ -217,13 +227,28 @@ class LocalChannel:
         if start != self._starts:  # dropped meanwhile
             return
         self._failures = 0
-        took = 1000.0 * (time.perf_counter() - began)
-        self._took.append(took)
-        self._misses += took > 1000.0 * hop / self._rate
+        self._done(1000.0 * (time.perf_counter() - began), hop)
         if len(spoken):
             pcm = encoded(spoken, self.ready.encoding)
             self._events.put_nowait(AudioFrame(0, self._out, pcm, self._gap))
             self._out, self._gap = self._out + len(spoken), Flag(0)
+
+    def _done(self, took: float, hop: int) -> None:
+        """Tell the ladder of a hop that took so many ms, and do as it says before the next."""
+        now, hop_ms = asyncio.get_running_loop().time(), 1000.0 * hop / self._rate
+        late = took > hop_ms
+        self._misses += late
+        self._took.append(took)
+        lately = round(1000.0 * Ladder.BUSY_S / hop_ms)
+        self._ladder.hop(late, now)
+        self._ladder.look(sum(list(self._took)[-lately:]) / (lately * hop_ms), now)
+        converter, step = self._converter, self._ladder.step
+        if converter.hop != hop:
+            self._took.clear()
+        if step is not self._step or converter.profiles is not self._profiles:
+            self._step, self._profiles = step, converter.profiles
+            given = self._profiles[self._given]
+            converter.change_profile(eased(given, self._profiles, step))
 
     def _failed(self, error: Exception) -> None:
         self._failures += 1
@@ -274,7 +299,8 @@ class LocalChannel:
             deadline_misses=self._misses,
             underruns=self._lost,
             latency_samples=self._converter.latency,
-            profile=self.ready.profile,
+            profile=self._converter.profile.name,
+            eased=self._step.name,
             rtf=float(took.mean()) * self._rate / (1000.0 * self._converter.hop),
         )
 

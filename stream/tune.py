@@ -1,12 +1,11 @@
-"""Chooses the profile for this machine, and steps to another when the machine gets busy."""
+"""Chooses the profile for this machine."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from stream.controls import Controls
 from stream.models.voice import Voice
-from stream.profiles import Profile, Profiles
+from stream.profiles import Profile
 from stream.timing import Report, measure
 
 SECONDS = 0.4  # of audio measured per profile
@@ -56,60 +55,3 @@ def _measured(voice: Voice, controls: Controls) -> Iterator[Report]:
         report = measure(voice, profile, SECONDS, controls=controls, least_hops=LEAST_HOPS)
         least_ms = report.whole.p50
         yield report
-
-
-class Tuner:
-    """Watches one live stream and says when it should take longer or shorter hops.
-
-    Laws: it steps up when a tenth of the hops of the last 2 s took longer than they may. It steps
-    down when every hop of a calm stretch would also have fitted into `DOWN` of the next shorter
-    hop. A calm stretch lasts 20 s, and twice as long after every step down that had to be taken
-    back, so that it does not flap. Time is told by the caller, in seconds.
-    """
-
-    UP, DOWN = 0.95, 0.6  # parts of a hop that computing takes
-    BUSY_SECONDS, LATE_SHARE = 2.0, 0.1
-    CALM_SECONDS, MOST_CALM = 20.0, 640.0
-
-    def __init__(self) -> None:
-        self._profile: Profile | None = None  # in force at the last hop
-        self._calm_needed = self.CALM_SECONDS
-        self._stepped_down = False  # by the last step
-        self._recent: deque[tuple[float, bool]] = deque()  # when, and whether it took too long
-        self._calm_since: float | None = None
-
-    def observe(
-        self, profile: Profile, profiles: Profiles, seconds: float, now: float
-    ) -> Profile | None:
-        """A hop of `profile` took `seconds`; which of `profiles` to change to, if it is time to."""
-        if profile is not self._profile:
-            self._profile = profile
-            self._recent.clear()
-            self._calm_since = None
-        part = 1000.0 * seconds / profile.hop_ms
-        self._recent.append((now, part > self.UP))
-        while self._recent[0][0] < now - self.BUSY_SECONDS:
-            self._recent.popleft()
-        shorter, longer = _neighbours(profile, profiles)
-        late = sum(late for _, late in self._recent)
-        if longer and late >= 3 and late > self.LATE_SHARE * len(self._recent):
-            if self._stepped_down:
-                self._calm_needed = min(2.0 * self._calm_needed, self.MOST_CALM)
-            self._stepped_down = False
-            return longer
-        if shorter is None or 1000.0 * seconds > self.DOWN * shorter.hop_ms:
-            self._calm_since = None
-        elif self._calm_since is None:
-            self._calm_since = now
-        elif now - self._calm_since >= self._calm_needed:
-            self._stepped_down, self._calm_since = True, None
-            return shorter
-        return None
-
-
-def _neighbours(profile: Profile, profiles: Profiles) -> tuple[Profile | None, Profile | None]:
-    """The next shorter and the next longer hop."""
-    ordered = sorted(profiles.values(), key=lambda p: p.content_frames)
-    shorter = [p for p in ordered if p.content_frames < profile.content_frames]
-    longer = [p for p in ordered if p.content_frames > profile.content_frames]
-    return (shorter[-1] if shorter else None), (longer[0] if longer else None)

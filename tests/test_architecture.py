@@ -31,7 +31,7 @@ MAY_IMPORT = {
     },
 }
 MAY_IMPORT_TOO = {  # one place only: `timbral mic --local` has the converter inside
-    "clients/local.py": {"stream.engine", "stream.models.store", "stream.tune"},
+    "clients/local.py": {"stream.engine", "stream.ladder", "stream.models.store", "stream.tune"},
 }
 KEPT_IN = {  # packages that only these places may import
     "torch": ("offline/train/", "offline/importer.py", "offline/separate/pymss.py"),

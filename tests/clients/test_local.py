@@ -20,7 +20,9 @@ from server.protocol import (
     Stats,
     VoiceNow,
 )
+from stream.audio import Audio
 from stream.errors import LinkError, VoiceNotFound
+from stream.ladder import Ladder
 
 RATE, HOP = 8_000, 160
 START = Start(voice="ada", sample_rate=RATE, encoding="f32le", profile="low")
@@ -169,6 +171,57 @@ def test_a_ping_is_answered_with_figures() -> None:
             assert told.latency_samples == channel.ready.latency_samples
 
     asyncio.run(main())
+
+
+class Tiring(FakeConversion):
+    """A hop takes so many seconds, however long it is."""
+
+    takes = 0.025
+
+    def step(self, block: Audio) -> Audio:
+        time.sleep(self.takes)
+        return super().step(block)
+
+
+def test_a_busy_machine_gives_something_up_says_so_and_takes_it_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Ladder, "BUSY_S", 0.2)
+    monkeypatch.setattr(Ladder, "CALM_S", 0.3)
+    conversion = Tiring()
+
+    async def speak(channel: LocalChannel, position: int, eased: set[str]) -> tuple[Stats, int]:
+        """Speak until the figures tell of one of these."""
+        for _ in range(1000):
+            await channel.send(pcm(HOP), position)
+            position += HOP
+            await asyncio.sleep(HOP / RATE)
+            await channel.ping()
+            told = [event for event in await taken(channel) if isinstance(event, Stats)][-1]
+            if told.eased in eased:
+                return told, position
+        raise AssertionError(f"the figures never told of {eased}")
+
+    async def main() -> None:
+        async with open_local(START, FakeStudio(conversion)) as channel:
+            longer, position = await speak(channel, 0, {"longer hops", "longest hops"})
+            assert longer.profile in {"balanced", "quality"}
+            conversion.takes = 0.0
+            again, _ = await speak(channel, position, {""})
+            assert again.profile == "low"
+            assert longer.latency_samples > again.latency_samples
+
+    asyncio.run(main())
+
+
+async def taken(channel: LocalChannel) -> list[Event]:
+    """Events up to the next figures."""
+    events = list[Event]()
+    async for event in channel.events():
+        events.append(event)
+        if isinstance(event, Stats):
+            break
+    return events
 
 
 def test_a_voice_that_there_is_not_is_raised_at_once() -> None:

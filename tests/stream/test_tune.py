@@ -7,7 +7,6 @@ from stream.controls import Controls
 from stream.models.voice import Voice
 from stream.profiles import STEADY, Profile
 from stream.timing import Laps, Report, Spread, hum, measure
-from stream.tune import Tuner
 
 
 def report(profile: Profile, part: float) -> Report:
@@ -102,53 +101,3 @@ def test_the_made_up_voice_keeps_the_gate_open() -> None:
     levels = frame_levels(hum(48_000, 48_000), 960)
     assert levels.min() > -40.0
     assert np.abs(hum(48_000, 48_000)).max() <= 1.0
-
-
-class Stream:
-    """A stream that does what its tuner says."""
-
-    def __init__(self, profile: Profile) -> None:
-        self.tuner, self.profile, self.now = Tuner(), profile, 0.0
-
-    def hop(self, cost: float) -> str | None:
-        """One hop that takes `cost` seconds; the profile that it leads to, if to another."""
-        changed = self.tuner.observe(self.profile, STEADY, cost, self.now)
-        self.now += self.profile.hop_ms / 1000.0
-        self.profile = changed or self.profile
-        return changed.name if changed else None
-
-    def steps(self, seconds: float, part: float) -> list[str]:
-        """The changes during `seconds` of hops that take `part` of the shortest hop."""
-        end, cost = self.now + seconds, part * STEADY["low"].hop_ms / 1000.0
-        names: list[str] = []
-        while self.now < end:
-            names += [name] if (name := self.hop(cost)) else []
-        return names
-
-
-def test_a_busy_machine_gets_longer_hops_and_a_calm_one_shorter_ones_again() -> None:
-    stream = Stream(STEADY["low"])
-    assert stream.steps(60.0, 0.5) == []
-    assert stream.steps(1.0, 1.5) == ["balanced"]
-    assert stream.steps(19.0, 0.5) == []
-    assert stream.steps(3.0, 0.5) == ["low"]
-
-
-def test_a_step_down_that_had_to_be_taken_back_waits_twice_as_long() -> None:
-    stream = Stream(STEADY["low"])
-    assert stream.steps(1.0, 1.5) == ["balanced"]
-    assert stream.steps(22.0, 0.5) == ["low"]
-    assert stream.steps(1.0, 1.5) == ["balanced"]
-    assert stream.steps(38.0, 0.5) == []
-    assert stream.steps(5.0, 0.5) == ["low"]
-
-
-def test_a_late_hop_now_and_then_changes_nothing() -> None:
-    stream = Stream(STEADY["low"])
-    for _ in range(20):
-        assert stream.hop(0.1) is None
-        assert stream.steps(3.0, 0.5) == []
-
-
-def test_what_is_longest_stays_when_it_is_too_slow() -> None:
-    assert Stream(STEADY["relaxed"]).steps(10.0, 50.0) == []
