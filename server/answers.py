@@ -37,6 +37,7 @@ class Info(Told):
     uptime_s: float = Field(ge=0.0)
     ready: bool
     provider: str = Field(description="what the models run on; empty until the voice is loaded")
+    why: dict[str, str] = Field(default={}, description="by device, why its models run on that")
     replica: str = Field(default="", description="its name among several servers, if it has one")
     fullness: float = Field(default=0.0, ge=0.0, description="part of what it can take, 1: all")
     streams: Places

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,6 +32,7 @@ from server.shelf import Shelf
 from server.status import Status
 from server.uploads import Keeper, Uploads
 from server.vacancy import fullness, is_full, later
+from server.warm import Running, Warm
 from server.whole import Whole
 from stream.errors import ConfigError, TimbralError
 
@@ -43,24 +43,6 @@ OPEN_PATHS = frozenset({*PAGES, PATH})
 LOADING = "The default voice is being loaded."
 RECEIVE_MOST = 1024 * 1024  # bytes; between the protocol's limit and this, the error is typed
 WATCH_S, SETTLE_S = 1.0, 60.0
-
-
-@dataclass(frozen=True)
-class Warm:
-    """What the default voice runs on, and how far behind it is in each profile at 48 kHz."""
-
-    providers: dict[str, str]  # by device, as configured
-    latencies: dict[str, float]  # milliseconds
-
-
-@dataclass(frozen=True)
-class Running:
-    """A server that is ready."""
-
-    url: str
-    voice: str
-    provider: str
-    latencies: dict[str, float]  # milliseconds at 48 kHz, by profile
 
 
 class Voices(Backend, Keeper, Protocol):
@@ -106,6 +88,7 @@ class Server:
         self._talks: set[asyncio.Future[None]] = set()  # one a connection, done when it is closed
         self._tickets = Tickets[Session](config.replica)
         self._provider = ""
+        self._why: dict[str, str] = {}
         self._audit = Audit()
         self._gate = Gate(config)
         self._places = Places(config.max_streams, Ledger(usage_path(config), utc_day))
@@ -178,12 +161,12 @@ class Server:
         """Wait until the default voice can speak."""
         warm = await asyncio.shield(self._warming)
         self._rooms = furnish(self._config, warm.providers, self.figures)
-        self._provider = ", ".join(warm.providers.values())
+        self._provider, self._why = warm.provider, warm.why
         for device, provider in warm.providers.items():
             self.figures.provider.set(1, provider=provider, device=device)
         self._loader.submit(attempt, self._voices.measure)
         await self._desk.start()
-        return Running(self.url, self._config.voice, self._provider, warm.latencies)
+        return Running(self.url, self._config.voice, warm)
 
     async def drain(self) -> None:
         """Take no more streams; return when those that run have ended, or `drain_s` is over."""
@@ -261,6 +244,7 @@ class Server:
         return {
             "ready": self.ready,
             "provider": self._provider,
+            "why": self._why,
             "replica": self._config.replica,
             "fullness": round(self.fullness, 3),
             "streams": {"open": self.streams, "most": self._config.max_streams},

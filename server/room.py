@@ -14,16 +14,14 @@ from server.line import Job, Outcome, Turn
 from server.scheduler import Scheduler, Task
 from stream.ladder import Ladder, Step
 from stream.models.chorus import together
+from stream.models.providers import BATCHES, on_gpu
 
 ROOM = 0.8  # part of its time that a device may be promised to streams
 IDLE = 0.01  # a device that is busy for no more of its time has nobody to protect
 SETTLE_S = 2.0  # after which a new stream shows in what is measured
-RETRY_S = 5  # what a client that is refused is told to wait
 LIGHTER = 0.65  # of the computing is left when pitch is found the light way (starter: .5 to .65)
 GENTLE_LEVEL = 2  # steps of the ladder up to which a newcomer may push the others
 LOOK_S = 0.25
-ON_GPU = frozenset({"CUDAExecutionProvider", "DmlExecutionProvider", "CoreMLExecutionProvider"})
-SIZES = (1, 2, 4, 8, 16, 32)  # of batches on a GPU
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ class Room:
                 raise Refused(
                     "overloaded",
                     f"This machine is busy: {wanted:.0%} of {self.device} would be needed, "
-                    f"{ROOM:.0%} may be. Try again in {RETRY_S} s.",
+                    f"{ROOM:.0%} may be.",
                     close=TRY_LATER,
                 )
             self._promises.append(_Promise(now + SETTLE_S, share))
@@ -209,13 +207,15 @@ def furnish(config: ServerConfig, providers: Mapping[str, str], figures: Figures
     """A room for each device, by what really runs its models.
 
     The cores of the processor convert at the same time; a GPU does one thing after another, in
-    large batches of a few fixed sizes.
+    large batches of a few fixed sizes, and keeps a core busy that hands it its work.
     """
+    gpus = sum(map(on_gpu, providers.values()))
+    cores = max(1, config.workers - gpus)
     return Rooms(
         [
-            Room(device, 1, figures, easing=config.easing, most=max(SIZES), sizes=SIZES)
-            if provider in ON_GPU
-            else Room(device, config.workers, figures, easing=config.easing, most=config.batch)
+            Room(device, 1, figures, easing=config.easing, most=max(BATCHES), sizes=BATCHES)
+            if on_gpu(provider)
+            else Room(device, cores, figures, easing=config.easing, most=config.batch)
             for device, provider in providers.items()
         ]
     )

@@ -6,10 +6,11 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from server.app import Running, Server, Voices
+from server.app import Server, Voices
 from server.config import ServerConfig
 from server.jobs import OpenJobs
 from server.logs import close_logs, open_logs
+from server.warm import Running
 
 
 async def run(
@@ -95,11 +96,16 @@ def _on_signals(loop: asyncio.AbstractEventLoop, tell: Callable[[int], None]) ->
 
 def greeting(running: Running, port: int) -> str:
     """What a person is told who started the server, asking for `port`."""
-    delays = ", ".join(f"{name} {ms:.0f} ms" for name, ms in running.latencies.items())
+    warm = running.warm
+    delays = ", ".join(f"{name} {ms:.0f} ms" for name, ms in warm.latencies.items())
+    runs = ", ".join(
+        f"{provider} ({warm.why.get(device, device)})"
+        for device, provider in warm.providers.items()
+    )
     elsewhere = "" if port == ServerConfig().port else f" --server {running.url}"
     return (
         f"timbral listens on {running.url}\n"
-        f"  voice     {running.voice} on {running.provider}\n"
+        f"  voice     {running.voice} on {runs}\n"
         f"  latency   {delays}, before computing and network\n"
         f"  try it    timbral send speech.wav out.wav{elsewhere}"
     )

@@ -1,35 +1,39 @@
 """Where streams get their conversions: the store's voices, loaded once, on this machine."""
 
+import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from server.apart import apart
-from server.app import Warm
 from server.config import ServerConfig
 from server.line import Opened
 from server.protocol import ProfileName, Start
+from server.warm import Warm
 from stream.audio import RATES
 from stream.controls import Controls
 from stream.device import Device
 from stream.engine import Conversion
 from stream.errors import TimbralError
+from stream.models.providers import on_gpu
+from stream.models.session import reason
 from stream.models.store import Store
 from stream.models.voice import Voice, VoiceCard
 from stream.tune import Choice, choose
 
 WARM_HOPS = 3
+log = logging.getLogger("timbral.server")
 
 
 class Studio:
     """The server's `Backend`. Everything here may take long; call it from a worker thread."""
 
     def __init__(self, config: ServerConfig) -> None:
-        self._store = Store(config.home)
+        self._store = Store(config.home, shared=True)
         self._devices = [str(device) for device in config.devices]
         self._default = config.voice
         self._choices: dict[tuple[str, str], tuple[VoiceCard, Choice]] = {}  # by voice and device
@@ -41,12 +45,15 @@ class Studio:
         """Load the default voice and convert with it, so that the first client need not wait."""
         start = Start(voice=self._default, profile="low")
         providers = {device: self.open(start, device).provider for device in self._devices}
+        why = {device: reason(Device.parse(device), name) for device, name in providers.items()}
+        for device, provider in providers.items():
+            log.info("models run on %s: %s", provider, why[device])
         voice, rate = self.load(self._default, self._devices[0]), max(RATES)
         latencies = {
             name: 1000.0 * Conversion(voice, rate, profile=profile).latency / rate
             for name, profile in voice.profiles.items()
         }
-        return Warm(providers, latencies)
+        return Warm(providers, latencies, why)
 
     def measure(self) -> None:
         """Choose the profile that `auto` is for the default voice."""
@@ -63,7 +70,9 @@ class Studio:
             profile=choice.profile,
             controls=Controls(**start.controls.model_dump(exclude_none=True)),
         )
-        hop_seconds = min(_timed(conversion) for _ in range(WARM_HOPS))
+        # of this thread on the processor, which others use, too; a GPU is only waited for
+        clock = time.perf_counter if on_gpu(voice.provider) else time.thread_time
+        hop_seconds = min(_timed(conversion, clock) for _ in range(WARM_HOPS))
         conversion.reset()
         return Opened(conversion, voice.provider, choice.profile.name, choice.why, hop_seconds)
 
@@ -112,12 +121,12 @@ class Studio:
             return choice
 
 
-def _timed(conversion: Conversion) -> float:
+def _timed(conversion: Conversion, clock: Callable[[], float]) -> float:
     """Seconds that a hop of sound takes."""
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, conversion.hop).astype(np.float32)
-    begun = time.thread_time()
+    begun = clock()
     conversion.step(noise)
-    return time.thread_time() - begun
+    return clock() - begun
 
 
 def import_files(

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from server.app import Warm
 from server.auth import Gate
 from server.call import Call
 from server.config import Limits, ServerConfig
@@ -27,6 +26,7 @@ from server.protocol import (
 )
 from server.resume import Ticket, Tickets
 from server.session import attempt
+from server.warm import Warm
 from stream.audio import Audio
 from stream.controls import Controls
 from stream.errors import ConfigError, HostileFile, VoiceNotFound

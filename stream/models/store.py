@@ -51,15 +51,19 @@ class Store:
 
     threads  that one call of a full-size model may use; by default all cores, 4 at most. The
              starters' models are too small to share.
+    shared   whether several streams use a voice at once; see `Detectors`
     """
 
-    def __init__(self, home: Path | None = None, *, threads: int | None = None) -> None:
+    def __init__(
+        self, home: Path | None = None, *, threads: int | None = None, shared: bool = False
+    ) -> None:
         self._threads = min(4, os.cpu_count() or 1) if threads is None else threads
         self.home = home if home is not None else default_home()
         self._loading = threading.Lock()
         self._voices: dict[tuple[str, Device], tuple[VoiceCard, Voice]] = {}
         self._encoders: dict[tuple[str, Device], ContentEncoder] = {}
-        self._detectors = Detectors(self.home)
+        self._detectors: dict[Device, Detectors] = {}
+        self._shared = shared
 
     def names(self) -> list[str]:
         """All voices, the starters first."""
@@ -95,9 +99,12 @@ class Store:
                 raise
             if key not in self._voices or self._voices[key][0] != card:
                 encoder = self._encoder(card.encoder, device, f"Voice '{name}'")
+                if device not in self._detectors:
+                    self._detectors[device] = Detectors(self.home, device, shared=self._shared)
+                detectors, folder = self._detectors[device], self.folder(name)
                 self._voices[key] = (
                     card,
-                    load_voice(self.folder(name), encoder, self._detectors, device, self._threads),
+                    load_voice(folder, encoder, detectors, device, self._threads),
                 )
             return self._voices[key][1]
 

@@ -130,7 +130,7 @@ def test_a_server_is_not_ready_until_its_voice_is_loaded() -> None:
             async with dialled(server.url):
                 pass
         running = await server.warm()
-        assert running.latencies == {"low": 30.0}
+        assert running.warm.latencies == {"low": 30.0}
         assert (await _get(f"{server.url}/readyz"))[0] == 200
         await server.stop()
 

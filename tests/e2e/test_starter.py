@@ -13,7 +13,7 @@ import pytest
 from dial import dialled, rest
 from websockets.asyncio.client import ClientConnection
 
-from server.app import Running, Server
+from server.app import Server
 from server.config import Limits, ServerConfig
 from server.pcm import decode
 from server.protocol import (
@@ -34,6 +34,7 @@ from server.protocol import (
     server_message,
 )
 from server.studio import Studio
+from server.warm import Running
 from stream.audio import Audio
 from stream.controls import Controls
 from stream.engine import Conversion
@@ -148,8 +149,8 @@ def test_controls_voice_and_figures_on_a_live_stream() -> None:
         await server.start()
         running = await server.warm()
         assert isinstance(running, Running)
-        assert list(running.latencies) == list(STEADY)
-        assert running.latencies["low"] < running.latencies["quality"]
+        assert list(running.warm.latencies) == list(STEADY)
+        assert running.warm.latencies["low"] < running.warm.latencies["quality"]
         try:
             async with dialled(server.url) as link:
                 ready = await opened(link, asking("low"))

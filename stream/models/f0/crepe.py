@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from stream.audio import CONTENT_HOP, FRAME_HOP, FRAMES_PER_CONTENT, Audio
+from stream.device import CPU, Device
 from stream.models.f0.detector import (
     HIGHEST_HZ,
     LOWEST_HZ,
@@ -38,10 +39,12 @@ class Crepe:
 
     live = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, device: Device = CPU) -> None:
         octaves = CREPE_CENTS / 1200.0 + math.log2(10.0)
         self._allowed = (octaves >= math.log2(LOWEST_HZ)) & (octaves <= math.log2(HIGHEST_HZ))
-        self._model = OnnxModel(path, {"frames": (None, self.FRAME)}, {"salience": (None, BINS)})
+        self._model = OnnxModel(
+            path, {"frames": (None, self.FRAME)}, {"salience": (None, BINS)}, device=device
+        )
 
     def window(self, n: int, delay: int) -> int:
         return CONTENT_HOP * (n + delay) - FRAME_HOP // 2 + self.FRAME // 2

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from stream.controls import F0_METHODS, MOST_METHODS, F0Blend, F0Method
+from stream.device import CPU, Device
 from stream.errors import ConfigError
 from stream.models.assets import missing
 from stream.models.f0.card import CARD, DetectorKind, checked_graph
@@ -21,7 +22,7 @@ from stream.models.f0.swift import SwiftF0
 
 ASSETS = Path(__file__).parents[1] / "assets"
 CORES = os.cpu_count() or 1
-Load = Callable[[Path], F0Detector]
+Load = Callable[[Path, Device], F0Detector]
 
 SHIPPED: Mapping[F0Method, tuple[str, Load]] = MappingProxyType(
     {"swift": ("swift-f0.onnx", SwiftF0), "crepe-tiny": ("crepe-tiny.onnx", Crepe)}
@@ -43,15 +44,22 @@ RECORDINGS: Mapping[F0Method, RecordingMethod] = MappingProxyType(
 class Detectors(Mapping[F0Method, F0Detector]):
     """Every detector by the name it has in `Controls`, loaded when it is first asked for.
 
-    home  where models are installed, under `home`/models/<name>
+    home    where models are installed, under `home`/models/<name>
+    device  of the voices that they serve; in full precision there, too
+    shared  whether several streams use them
+
+    The large detectors, which are installed, run where the voices do. The small ones, which are
+    shipped, take a GPU longer to begin with than the processor to answer one stream; so they follow
+    only where they are `shared` and a call answers many.
 
     What was loaded stays, and serves every stream and thread. Asking for a detector raises
     `AssetMissing` when its model is not installed, `ModelError` when that is damaged, and
     `ConfigError` when it needs a package that is not there.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, device: Device = CPU, *, shared: bool = False) -> None:
         self._home = home
+        self._large, self._small = device, device if shared else CPU
         self._loading = threading.Lock()
         self._loaded: dict[F0Method, F0Detector] = {}
         self._ensembles: dict[tuple[tuple[F0Method, ...], F0Blend], Ensemble] = {}
@@ -102,8 +110,8 @@ class Detectors(Mapping[F0Method, F0Detector]):
         folder = self._home / "models" / method
         if (folder / CARD).is_file():
             card, graph = checked_graph(folder)
-            return INSTALLED[card.kind](graph)
+            return INSTALLED[card.kind](graph, self._large)
         if method in SHIPPED:
             name, kind = SHIPPED[method]
-            return kind(ASSETS / name)
+            return kind(ASSETS / name, self._small)
         raise missing(method, "f0", self._home, needed_by="This choice of pitch detectors")

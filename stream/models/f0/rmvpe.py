@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.audio import FRAME_HOP, FRAMES_PER_CONTENT, Audio
+from stream.device import CPU, Device
 from stream.models.f0.mel import BANDS, LogMel
 from stream.models.f0.one_window import OneWindow
 from stream.models.f0.salience import BINS, CREPE_CENTS, in_range, strongest
@@ -25,9 +26,11 @@ class Rmvpe(OneWindow):
     MULTIPLE = 32
     VOICED = 0.03  # salience
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, device: Device = CPU) -> None:
         self._mel = LogMel("htk", 30.0, 8_000.0)
-        self._model = OnnxModel(path, {"input": (1, BANDS, None)}, {"output": (1, None, BINS)})
+        self._model = OnnxModel(
+            path, {"input": (1, BANDS, None)}, {"output": (1, None, BINS)}, device=device
+        )
 
     def hear(self, audio: Audio, centres: NDArray[np.int64]) -> Audio:
         mel = self._mel(audio, centres).T[np.newaxis]
@@ -45,9 +48,9 @@ class RmvpeFromMel(OneWindow):
     PAST = 3
     MULTIPLE = 32
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, device: Device = CPU) -> None:
         self._mel = LogMel("htk", 30.0, 8_000.0)
-        self._model = OnnxModel(path, {"mel": (1, BANDS, None)}, {"pitchf": (None,)})
+        self._model = OnnxModel(path, {"mel": (1, BANDS, None)}, {"pitchf": (None,)}, device=device)
 
     def hear(self, audio: Audio, centres: NDArray[np.int64]) -> Audio:
         mel = self._mel(audio, centres).T[np.newaxis]
@@ -65,8 +68,8 @@ class RmvpeFromSound(OneWindow):
     MULTIPLE = 32
     BEFORE = 3
 
-    def __init__(self, path: Path) -> None:
-        self._model = OnnxModel(path, {"waveform": (1, None)}, {"pitchf": (None,)})
+    def __init__(self, path: Path, device: Device = CPU) -> None:
+        self._model = OnnxModel(path, {"waveform": (1, None)}, {"pitchf": (None,)}, device=device)
 
     def hear(self, audio: Audio, centres: NDArray[np.int64]) -> Audio:
         before, start = divmod(int(centres[0]), FRAME_HOP)

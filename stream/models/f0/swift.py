@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.audio import CONTENT_HOP, FRAME_HOP, FRAMES_PER_CONTENT, Audio
+from stream.device import CPU, Device
 from stream.models.f0.contour import between, repair_octaves, shares
 from stream.models.f0.detector import (
     HIGHEST_HZ,
@@ -53,7 +54,7 @@ class SwiftF0:
 
     live = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, device: Device = CPU) -> None:
         self._reach = max(self.SPECTRA.values()) // 2
         self._hann = {
             name: np.square(np.sin(np.pi * np.arange(size) / size)).astype(np.float32)
@@ -68,6 +69,7 @@ class SwiftF0:
             {name: (None, None, size // 2 + 1) for name, size in self.SPECTRA.items()}
             | {"fmin": (), "fmax": ()},
             {"pitch": (None, None), "confidence": (None, None)},
+            device=device,
         )
 
     def window(self, n: int, delay: int) -> int:
