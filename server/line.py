@@ -134,6 +134,7 @@ class Line:
         self._broken = False  # a hop failed: the conversion must be reset
         self._failures = 0  # hops in a row
         self._ending = False
+        self._held_up = False  # by its client, who did not read, and not in time again since
         self.intake = Intake(rate, self._hop, limits)
         self.metrics = StreamMetrics(self._hop / rate)
         self.encoding: Encoding = start.encoding
@@ -248,13 +249,17 @@ class Line:
             return self._changes.popleft()
         self.shed(now)
         if self.intake.hop_ready:
-            crowded = self._outbox.full and self.intake.lateness(now) <= 0
-            return None if crowded else self._step(self.intake.take_hop())
+            in_time = self.intake.lateness(now) <= 0
+            if self._outbox.full and in_time:
+                self._held_up = True
+                return None
+            self._held_up = self._held_up and not in_time
+            return self._step(self.intake.take_hop(), now)
         if self.intake.jumping or self._ending:
             return self._flush()
         return None
 
-    def _step(self, hop: Hop) -> Job:
+    def _step(self, hop: Hop, now: float) -> Job:
         def work() -> Audio:
             return _checked(self._converter.step(hop.samples), self.outlet.pending)
 
@@ -267,7 +272,10 @@ class Line:
             self._ease()
 
         self.outlet.fed(len(hop.samples))
-        turn = Turn(self.kind, hop.complete, hop.deadline, self._hop / self._rate)
+        hop_s = self._hop / self._rate
+        # the device is not late, and others need not wait, when this client did not read
+        deadline = max(hop.deadline, now + hop_s) if self._held_up else hop.deadline
+        turn = Turn(self.kind, hop.complete, deadline, hop_s)
         return Job(work, then, self._hop_failed, turn)
 
     def _follow(self) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import sys
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from server.config import Limits
 from server.failures import Refused
 from server.intake import Intake
-from server.line import Job
+from server.line import Job, Outcome
 from server.protocol import AudioFrame, Failure, Flag, Ping, Stats, Stop, Stopped
 from server.session import attempt
 
@@ -306,6 +307,30 @@ def test_a_reader_that_is_slow_for_a_while_misses_the_oldest_frames() -> None:
     assert isinstance(stopped, Stopped)
     assert stopped.samples_out == sum(f.samples("f32le") for f in talk.frames)
     assert stats(talk).underruns > 0
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_a_reader_that_is_slow_does_not_make_the_device_look_late(reads: bool) -> None:
+    """What a slow device does not get done, on the other hand, is late."""
+    talk = live(compute=0.0 if not reads else 0.025)
+    late: list[float] = []
+    submit = talk.room.submit
+
+    def watched(job: Job) -> "Future[Outcome]":
+        if job.turn is not None:
+            late.append(talk.now + talk.compute - job.turn.deadline)
+        return submit(job)
+
+    talk.room.submit = watched
+    if not reads:
+        talk.take = lambda: None
+    live_pace(talk, 3.0)
+    for _ in range(12):
+        talk.now += 0.25
+        talk.call.tick(talk.now)
+        talk.settle()
+    assert len(late) > 100
+    assert (max(late) > 0.0) is reads
 
 
 def test_a_reader_that_takes_nothing_for_ten_seconds_is_too_slow() -> None:
