@@ -61,6 +61,6 @@ $(TEST)/installed: pyproject.toml .ci/python
 	@PYTHON="$(PYTHON)" sh .ci/python $(TEST)
 	@echo "Installing everything the tests need, PyTorch included: some minutes, once."
 	$(TEST)/$(PIP) torch==2.13.0
-	$(TEST)/$(PIP) -e '.[cpu,mic,offline,separate,say,edge,train,dev]'
+	$(TEST)/$(PIP) -e '.[cpu,mic,offline,separate,say,edge,cluster,train,dev]'
 	$(TEST)/$(PIP) --no-deps infer_rvc_python==1.3.1 torchfcpe==0.0.4 # MIT, to compare with
 	@touch $@

@@ -12,6 +12,7 @@ import sys
 import numpy as np
 from calls import FakeConversion, FakeVoices
 
+from server.config import ServerConfig
 from server.line import Opened
 from server.protocol import Start
 from server.service import run
@@ -24,10 +25,18 @@ HOP_S, LAG_S = 0.02, 0.04
 
 
 class Halver(FakeConversion):
-    """Multiplies by the voice's gain, `LAG_S` after a hop of `HOP_S` is complete."""
+    """Multiplies by the voice's gain, `lag_s` after a hop of `hop_s` is complete."""
 
-    def __init__(self, rate: int, voice: str, controls: Controls) -> None:
-        super().__init__(hop=round(HOP_S * rate), lag=round(LAG_S * rate))
+    def __init__(
+        self,
+        rate: int,
+        voice: str,
+        controls: Controls,
+        *,
+        hop_s: float = HOP_S,
+        lag_s: float = LAG_S,
+    ) -> None:
+        super().__init__(hop=round(hop_s * rate), lag=round(lag_s * rate))
         self.voice = voice
         self.controls = controls
 
@@ -46,6 +55,11 @@ class HalvingVoices(FakeVoices):
         controls = Controls(**start.controls.model_dump(exclude_none=True))
         halver = Halver(start.sample_rate, start.voice, controls)
         return Opened(halver, "Numpy", "low", "")
+
+
+def halving(_config: ServerConfig) -> HalvingVoices:
+    """The voices for a server of a cluster."""
+    return HalvingVoices()
 
 
 def main(port: int, token: str | None = None, drain_s: str = "5") -> None:
