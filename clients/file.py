@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from clients.link import Event, VoiceLink, clock, open_link
+from clients.pressure import pressure
 from server.protocol import (
     AudioFrame,
     ControlValues,
@@ -52,6 +53,7 @@ class Report:
 
     ready: Ready
     stats: Stats | None  # the server's last
+    eased: Stats | None  # the last that told of something given up
     seconds: float  # of sound
     took: float  # s
     realtime: bool
@@ -89,10 +91,11 @@ class Report:
         """One line: what ran, how long, and what was lost."""
         misses = self.stats.deadline_misses if self.stats else 0
         rate = self.ready.sample_rate
+        busy = f". {pressure(self.ready, self.eased)}" if self.eased else ""
         return (
             f"{self.seconds:.1f} s in {self.took:.1f} s, voice {self.ready.voice} on "
             f"{self.ready.provider}, deadline misses {misses}, silenced "
-            f"{self.concealed / rate:.2f} s, lost {self.missing / rate:.2f} s"
+            f"{self.concealed / rate:.2f} s, lost {self.missing / rate:.2f} s{busy}"
         )
 
 
@@ -107,7 +110,13 @@ def send_file(
     file = SoundFile(source)
     with writing(target, file.rate, source) as out:
         sound = file.read()
-        heard, report = asyncio.run(_converse(sound, file.rate, settings, progress))
+        try:
+            heard, report = asyncio.run(_converse(sound, file.rate, settings, progress))
+        except LinkError as error:
+            if not error.retry_s:
+                raise
+            text = f"{error} Try again in {error.retry_s:g} s."
+            raise LinkError(text, error.code, error.retry_s) from error
         out.write(heard)
     return report
 
@@ -197,6 +206,7 @@ class Listener:
         self._got = np.zeros(length, np.bool_)
         self._concealed = 0
         self._stats: Stats | None = None
+        self._eased: Stats | None = None
         self._round_trips: list[float] = []
         self._ends: list[float] = []
         self._refused: list[str] = []
@@ -208,6 +218,7 @@ class Listener:
                 self._place(event, now)
             case Stats():
                 self._stats = event
+                self._eased = event if event.eased else self._eased
             case Pong(t=t):
                 self._round_trips.append(1000 * (now - t))
             case Failure(message=message):
@@ -231,6 +242,7 @@ class Listener:
         return Report(
             ready=self._ready,
             stats=self._stats,
+            eased=self._eased,
             seconds=len(self.heard) / self._ready.sample_rate,
             took=took,
             realtime=realtime,

@@ -4,7 +4,7 @@ Needs `websockets` and `server.protocol`; neither numpy nor a model runtime.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from socket import SO_SNDBUF, SOL_SOCKET
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -198,8 +198,8 @@ async def _connect(address: str) -> ClientConnection:
     except InvalidURI as error:
         raise LinkError(f"'{address}' is no server address: {error}.") from error
     except InvalidStatus as error:
-        status = error.response.status_code
-        raise LinkError(_refusal(address, status), _CODES.get(status, "")) from error
+        status, wait = error.response.status_code, _wait(error.response.headers)
+        raise LinkError(_refusal(address, status), _CODES.get(status, ""), wait) from error
     except (InvalidHandshake, EOFError) as error:
         raise LinkError(f"What answers at {address} is no timbral server: {error}.") from error
     except (OSError, asyncio.TimeoutError) as error:
@@ -212,6 +212,12 @@ async def _connect(address: str) -> ClientConnection:
 _HERE = {"localhost", "127.0.0.1", "::1"}
 _CODES = {401: "unauthorized", 403: "unauthorized", 503: "overloaded"}
 _BUSY = {502, 503, 504}  # of the server itself, or of a proxy whose servers are all gone or full
+
+
+def _wait(headers: Mapping[str, str]) -> float:
+    """Seconds that `Retry-After` asks for; 0 without one, or where it names a date."""
+    said = headers.get("Retry-After", "")
+    return float(said) if said.isascii() and said.isdigit() else 0.0
 
 
 def _refusal(address: str, status: int) -> str:
@@ -234,7 +240,7 @@ async def _receive(socket: ClientConnection) -> AudioFrame | ServerMessage:
             f"The server speaks another protocol than {SUBPROTOCOL}: {error}", "bad_message"
         ) from error
     if isinstance(event, Failure) and event.fatal:
-        raise LinkError(event.message, event.code)
+        raise LinkError(event.message, event.code, event.retry_s)
     return event
 
 

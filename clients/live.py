@@ -77,7 +77,7 @@ class Lines:
         now = time.monotonic()
         if scene.state != self._state or now - self._told > TOLD_S:
             self._state, self._told = scene.state, now
-            self._console.print(line(scene), soft_wrap=True, highlight=False, markup=False)
+            self._console.print(line(scene, now), soft_wrap=True, highlight=False, markup=False)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from stream.errors import DeviceError, LinkError, TimbralError
 
 LOOK_S = 0.2  # between two looks at what is shown
 ASK_S = 3.0  # for the names of voices
+HERE = "here"  # in place of a server's address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ class Scene:
     sound: Sound | None = None
     talk: Talk | None = None
     recording: Path | None = None
+    retry_at: float | None = None  # s of `time.monotonic`, when the server is asked again
 
     @property
     def figures(self) -> Figures:
@@ -78,7 +80,7 @@ class Microphone:
         self._settings, self._desk, self._show = settings, desk, show
         self._typing, self._make_ear = typing, make_ear
         self._studio = StoreStudio(settings.local) if settings.local else None
-        self.scene = Scene(desk, "here" if self._studio else settings.server)
+        self.scene = Scene(desk, HERE if self._studio else settings.server)
         self._tape = ExitStack()
         self._recorder: Recorder | None = None
 
@@ -145,7 +147,8 @@ class Microphone:
                 self.scene.away = True
 
         def away(error: LinkError, seconds: float) -> None:
-            self._say(f"{error} Trying again in {seconds:.1f} s.", away=True)
+            self._say(str(error), away=True)
+            self.scene.retry_at = time.monotonic() + seconds
 
         if self._studio is None:
             await stay_linked(settings.server, start, run, away=away, backoff=settings.backoff)
@@ -208,7 +211,7 @@ class Microphone:
             talk.recorder = self._recorder
 
     def _say(self, state: str, *, away: bool) -> None:
-        self.scene.state, self.scene.away = state, away
+        self.scene.state, self.scene.away, self.scene.retry_at = state, away, None
 
 
 async def _first(*tasks: "asyncio.Task[Any]") -> None:

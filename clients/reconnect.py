@@ -23,6 +23,7 @@ class Backoff:
     factor: float = 2.0
     most: float = 8.0
     spread: float = 0.5  # part of the wait that is left to chance: clients shall not come at once
+    later: float = 0.2  # part that chance adds to the wait that a server asks for
     settled: float = 5.0  # a connection that held so long ends a row of failures
 
     def wait(self, failures: int, chance: float) -> float:
@@ -54,9 +55,9 @@ async def stay_linked(
 
     The new link resumes the stream where the server allows that: then its `ready.resumed` is true.
     `start` is asked before each attempt, so that it can name the voice and the controls of the
-    moment. `away` is told what broke, and how many seconds pass until the next attempt. Raises
-    `LinkError` when the first attempt finds no server, and when the server refuses for a reason
-    that stays (`FINAL`).
+    moment. `away` is told what broke, and how many seconds pass until the next attempt: as long as
+    the server asks for, if it does. Raises `LinkError` when the first attempt finds no server, and
+    when the server refuses for a reason that stays (`FINAL`); one that is full is tried again.
     """
     stream_url(url)
     pace = backoff or Backoff()
@@ -70,11 +71,13 @@ async def stay_linked(
                 opened, reached, linked, secret = clock(), True, True, link.ready.resume
                 return await talk(link)
         except LinkError as error:
+            reached = reached or error.code == "overloaded"
             if error.code in FINAL or not reached:
                 raise
             if linked and error.code:
                 secret = ""  # what ended for a reason is not taken up again
             failures = 1 if clock() - opened >= pace.settled else failures + 1
-            seconds = pace.wait(failures, chance())
+            luck = chance()
+            seconds = max(pace.wait(failures, luck), error.retry_s * (1.0 + pace.later * luck))
             away(error, seconds)
         await asyncio.sleep(seconds)

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from clients.desk import KEYS, KNOBS, Desk
-from clients.mic import Scene, described
+from clients.mic import HERE, Scene, described
+from clients.pressure import pressure
 from clients.talk import Figures
 
 WIDTH = 24  # of a level meter, characters
@@ -26,6 +27,8 @@ def picture(scene: Scene, now: float) -> RenderableType:
         rows.append(_pairs(described(scene.sound)))
     if scene.figures.ready:
         rows.append(_budget(scene))
+    if busy := pressed(scene):
+        rows.append(Text(busy, style="yellow"))
     rows += [_knobs(scene.desk), _keys(scene.desk)]
     note = hint(scene) or scene.desk.notice
     if note:
@@ -33,16 +36,33 @@ def picture(scene: Scene, now: float) -> RenderableType:
     return Panel(Group(*rows), title=f"timbral, {escape(scene.where)}", width=78)
 
 
-def line(scene: Scene) -> str:
-    """The state as one line, for where there is no terminal."""
+def line(scene: Scene, now: float) -> str:
+    """The state at `now` as one line, for where there is no terminal."""
     figures = scene.figures
     if not figures.ready or not scene.sound:
-        return scene.state
+        return f"{scene.state}{again(scene, now)}"
     total = sum(ms for _, ms, _ in budget(scene))
+    busy = f". {pressed(scene)}" if pressed(scene) else ""
     return (
         f"{scene.state}: {figures.ready.voice} on {figures.ready.provider}, profile "
-        f"{figures.ready.profile}, latency {total:.0f} ms, {counts(figures)}"
+        f"{figures.ready.profile}, latency {total:.0f} ms, {counts(figures)}{busy}"
     )
+
+
+def again(scene: Scene, now: float) -> str:
+    """How long it is to the next attempt, as what follows the state; "" when none is due."""
+    if scene.retry_at is None:
+        return ""
+    return f" Trying again in {max(1, math.ceil(scene.retry_at - now))} s."
+
+
+def pressed(scene: Scene) -> str:
+    """What is given up because the machine that converts is busy; "" for nothing."""
+    figures = scene.figures
+    if not figures.ready or not figures.stats:
+        return ""
+    who = "This machine" if scene.where == HERE else "The server"
+    return pressure(figures.ready, figures.stats, who)
 
 
 def budget(scene: Scene) -> list[tuple[str, float, str]]:
@@ -119,7 +139,7 @@ def _head(scene: Scene, now: float) -> Text:
             head.append(f" {word} ", "black on yellow")
     ready = scene.figures.ready
     if scene.away or not ready:
-        head.append(f"  {scene.state}")
+        head.append(f"  {scene.state}{again(scene, now)}")
     else:
         told = scene.figures.stats or ready
         head.append(f"  {ready.voice} on {ready.provider}, profile {told.profile}")

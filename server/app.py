@@ -26,7 +26,7 @@ from server.places import Ledger, Places, usage_path
 from server.protocol import PATH, SUBPROTOCOL
 from server.reception import Reception, Visit
 from server.resume import Ticket, Tickets
-from server.room import RETRY_S, furnish
+from server.room import furnish
 from server.session import PARTING_S, Session, attempt
 from server.shelf import Shelf
 from server.status import Status
@@ -259,7 +259,7 @@ class Server:
             raise later(10)
         name = self._config.replica
         if name and request.query.get("replica") != name and not self.takes:
-            raise later(RETRY_S)  # before the upgrade, so that a proxy asks another replica
+            raise later()  # before the upgrade, so that a proxy asks another replica
         response = web.WebSocketResponse(
             protocols=(SUBPROTOCOL,),
             compress=False,

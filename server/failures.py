@@ -15,6 +15,7 @@ POLICY = 1008
 TOO_BIG = 1009
 INTERNAL = 1011
 TRY_LATER = 1013
+RETRY_S = 5  # what a client that is refused for want of room is told to wait
 
 
 class Refused(TimbralError):
@@ -23,6 +24,7 @@ class Refused(TimbralError):
     def __init__(self, code: ErrorCode, text: str, close: int | None = None) -> None:
         self.code: ErrorCode = code
         self.close = close
+        self.retry_s = RETRY_S if code == "overloaded" else 0
         super().__init__(text)
 
 
@@ -30,7 +32,8 @@ def failure(error: Exception, *, fatal: bool) -> Failure:
     """What the client is told about `error`. What is no error of ours is logged, not told."""
     match error:
         case Refused():
-            return Failure(code=error.code, message=str(error), fatal=fatal)
+            text, wait = str(error), error.retry_s
+            return Failure(code=error.code, message=text, fatal=fatal, retry_s=wait)
         case ValidationError():
             return _invalid(error, fatal)
         case BadFrame():

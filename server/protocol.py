@@ -201,6 +201,7 @@ class Failure(Message):
     code: ErrorCode
     message: str
     fatal: bool
+    retry_s: float = 0.0
 
 
 class Stopped(Message):

@@ -19,7 +19,6 @@ from stream.models.providers import BATCHES, on_gpu
 ROOM = 0.8  # part of its time that a device may be promised to streams
 IDLE = 0.01  # a device that is busy for no more of its time has nobody to protect
 SETTLE_S = 2.0  # after which a new stream shows in what is measured
-RETRY_S = 5  # what a client that is refused is told to wait
 LIGHTER = 0.65  # of the computing is left when pitch is found the light way (starter: .5 to .65)
 GENTLE_LEVEL = 2  # steps of the ladder up to which a newcomer may push the others
 LOOK_S = 0.25

@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from server.failures import RETRY_S
 from server.places import Places
 from server.room import GENTLE_LEVEL, ROOM, Room
 from stream.ladder import STEPS
@@ -26,7 +27,7 @@ def is_full(places: Places, room: Room, *, easing: bool) -> bool:
     return spent and room.load > ROOM
 
 
-def later(seconds: int) -> web.HTTPServiceUnavailable:
+def later(seconds: int = RETRY_S) -> web.HTTPServiceUnavailable:
     """The answer to who asks while there is no room."""
     headers = {"Retry-After": str(seconds)}
     return web.HTTPServiceUnavailable(text="Not now; try again later.\n", headers=headers)

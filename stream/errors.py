@@ -164,8 +164,13 @@ class DeviceError(TimbralError):
 
 
 class LinkError(TimbralError):
-    """Raised on the client's side when the server is away or ends the conversation."""
+    """Raised on the client's side when the server is away or ends the conversation.
 
-    def __init__(self, text: str, code: str = "") -> None:
+    code     the protocol's, or ""
+    retry_s  seconds after which the server says that another try may succeed, or 0
+    """
+
+    def __init__(self, text: str, code: str = "", retry_s: float = 0.0) -> None:
         self.code = code
+        self.retry_s = retry_s
         super().__init__(text)

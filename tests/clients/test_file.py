@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tiny_server import LATENCY, Handler, begin, mirror, refuse, running, say
+from tiny_server import LATENCY, Handler, begin, mirror, refuse, running, say, stats
 from websockets.sync.server import ServerConnection
 
 from clients.file import Listener, Report, SendSettings, send_file
@@ -53,6 +53,28 @@ def test_in_real_time_the_pace_is_that_of_speech_and_delays_are_measured(source:
     for line in ["algorithmic", "4.0 / 5.0 / 6.0", "RTF 0.25", "network", "end to end p50 / p95"]:
         assert line in table
     assert "deadline misses 2" in report.summary()
+
+
+def test_what_a_busy_server_gave_up_meanwhile_is_told_at_the_end(source: Path) -> None:
+    def handler(socket: ServerConnection) -> None:
+        begin(socket)
+        for eased, more in (("longer hops", RATE // 50), ("", 0)):
+            update = {"eased": eased, "latency_samples": LATENCY + more}
+            say(socket, stats().model_copy(update=update))
+        say(socket, Stopped(samples_in=0, samples_out=0))
+
+    _, report = send(handler, source)
+    assert "longer pieces are converted at once, latency is 20 ms more" in report.summary()
+    assert "busy" not in send(mirror(), source)[1].summary()
+
+
+def test_who_is_refused_is_told_when_to_come_again(source: Path) -> None:
+    def handler(socket: ServerConnection) -> None:
+        socket.recv()
+        say(socket, Failure(code="overloaded", message="Full.", fatal=True, retry_s=5))
+
+    with pytest.raises(LinkError, match=r"^Full. Try again in 5 s.$"):
+        send(handler, source)
 
 
 def test_faster_than_real_time_there_is_no_end_to_end_figure(source: Path) -> None:

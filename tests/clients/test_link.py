@@ -189,14 +189,26 @@ def test_another_websocket_server_is_told_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(404, ""), (401, "unauthorized"), (502, ""), (503, "overloaded")]
+    ("status", "code", "wait"),
+    [
+        (404, "", ""),
+        (401, "unauthorized", ""),
+        (502, "", ""),
+        (503, "overloaded", ""),
+        (503, "overloaded", "5"),
+        (503, "overloaded", "Mon, 23 Nov 2026 12:00:00 GMT"),
+    ],
 )
-def test_a_web_server_that_refuses_is_told_apart(status: int, code: str) -> None:
+def test_a_web_server_that_refuses_is_told_apart(status: int, code: str, wait: str) -> None:
     class Refusing(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            self.send_error(status)
+            self.send_response(status)
+            for name, value in {"Content-Length": "0", "Retry-After": wait}.items():
+                if value:
+                    self.send_header(name, value)
+            self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -211,6 +223,7 @@ def test_a_web_server_that_refuses_is_told_apart(status: int, code: str) -> None
             web.shutdown()
             thread.join()
     assert caught.value.code == code
+    assert caught.value.retry_s == (5.0 if wait == "5" else 0.0)
 
 
 @pytest.mark.parametrize("text", ["", "ftp://x", "ws://", "http:///path"])

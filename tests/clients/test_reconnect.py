@@ -139,6 +139,30 @@ def test_a_refusal_that_stays_is_not_tried_again() -> None:
     assert visits == 1
 
 
+def test_a_full_server_is_asked_again_after_as_long_as_it_said_from_the_first_time_on() -> None:
+    told: list[float] = []
+    visits = 0
+
+    def handle(peer: ServerConnection) -> None:
+        nonlocal visits
+        visits += 1
+        if visits < 3:
+            peer.recv()
+            say(peer, Failure(code="overloaded", message="Full.", fatal=True, retry_s=0.3))
+        else:
+            mirror()(peer)
+
+    def away(error: LinkError, seconds: float) -> None:
+        told.append(seconds)
+        assert (str(error), error.code, error.retry_s) == ("Full.", "overloaded", 0.3)
+
+    with running(handle) as url:
+        luck = iter([0.0, 1.0]).__next__
+        talk = stay_linked(url, lambda: START, say_a_little, away=away, backoff=FAST, chance=luck)
+        assert asyncio.run(talk) == 320
+    assert told == pytest.approx([0.3, 0.36])
+
+
 def test_a_busy_server_is_tried_again() -> None:
     visits = 0
 

@@ -8,14 +8,16 @@ from tiny_server import stats
 
 from clients.desk import KEYS, Desk
 from clients.devices import Device
-from clients.mic import Scene, voice_names
+from clients.mic import HERE, Scene, voice_names
 from clients.portaudio import Calls, Stream
+from clients.pressure import GIVEN_UP
 from clients.rings import Ear, Mouth
 from clients.sound import Bell, Sound
 from clients.talk import Figures, Talk
 from clients.view import budget, hint, line, meter, picture
 from server.protocol import Ready
 from stream.errors import LinkError
+from stream.ladder import STEPS
 
 RATE = 48_000
 READY = Ready(
@@ -92,16 +94,54 @@ def test_what_is_switched_is_seen_at_once() -> None:
 
 
 def test_away_is_shown_with_the_reason_and_never_as_on_air() -> None:
-    here = replace(scene(), state="No server answers. Trying again in 2.0 s.", away=True)
+    here = replace(scene(), state="No server answers.", away=True)
     assert "AWAY" in shown(here)
-    assert "Trying again" in shown(here)
+    assert "No server answers." in shown(here)
+    assert "Trying again" not in shown(here)
     assert "ON AIR" not in shown(here)
     assert Scene(Desk("ada"), "here").state in shown(Scene(Desk("ada"), "here"))
 
 
 def test_where_there_is_no_terminal_one_line_tells() -> None:
-    assert line(scene()).startswith("on air: ada on CPU, profile low, latency ")
-    assert line(Scene(Desk("ada"), "here")) == "starting"
+    assert line(scene(), 0.0).startswith("on air: ada on CPU, profile low, latency ")
+    assert line(Scene(Desk("ada"), "here"), 0.0) == "starting"
+
+
+def test_the_time_to_the_next_attempt_is_counted_down() -> None:
+    here = Scene(Desk("ada"), "ws://x", "All 4 streams of this server are in use.", retry_at=105.0)
+    for now, left in ((100.0, 5), (101.5, 4), (104.9, 1), (110.0, 1)):
+        assert line(here, now) == f"{here.state} Trying again in {left} s."
+    console = Console(file=io.StringIO(), width=100)
+    console.print(picture(here, 102.0))
+    assert isinstance(console.file, io.StringIO)
+    assert "Trying again in 3 s." in " ".join(console.file.getvalue().split())
+
+
+def test_what_a_busy_machine_gives_up_is_said_with_what_it_means_for_the_latency() -> None:
+    here = scene()
+    assert "busy" not in shown(here) + line(here, 0.0)
+    assert here.talk
+    told = here.talk.figures.stats
+    assert told
+    for eased, more, what, latency in (
+        ("light pitch", 0, "the pitch is found the light way", "latency is as before"),
+        ("less context", 0, "words may be less clear", "latency is as before"),
+        ("longer hops", 960, "longer pieces are converted at once", "latency is 20 ms more"),
+        ("something new", 0, "something new", "latency is as before"),
+    ):
+        samples = READY.latency_samples + more
+        here.talk.figures.stats = told.model_copy(
+            update={"eased": eased, "latency_samples": samples}
+        )
+        for text in (line(here, 0.0), " ".join(shown(here).replace("│", " ").split())):
+            assert "The server is busy" in text
+            assert what in text
+            assert latency in text
+    assert "This machine is busy" in line(replace(here, where=HERE), 0.0)
+
+
+def test_every_step_that_may_be_given_up_has_words() -> None:
+    assert set(GIVEN_UP) == {step.name for step in STEPS if step.name}
 
 
 def test_a_microphone_that_is_dead_is_explained() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.config import Limits
-from server.failures import TRY_LATER
+from server.failures import RETRY_S, TRY_LATER
 from server.protocol import (
     AudioFrame,
     Bypass,
@@ -488,4 +488,5 @@ def test_a_stream_that_there_is_no_room_for_is_refused_and_may_try_later() -> No
     (told,) = talk.tell(START)
     assert isinstance(told, Failure)
     assert (told.code, told.fatal, talk.call.close) == ("overloaded", True, TRY_LATER)
+    assert told.retry_s == RETRY_S > 0
     assert talk.call.line is None

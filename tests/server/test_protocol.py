@@ -78,7 +78,7 @@ SERVER_SAYS: list[ServerMessage] = [
         rtf=0.2,
     ),
     Pong(t=1.5),
-    Failure(code="overloaded", message="All 4 streams are in use.", fatal=True),
+    Failure(code="overloaded", message="All 4 streams are in use.", fatal=True, retry_s=5),
     Stopped(samples_in=10, samples_out=10),
 ]
 
