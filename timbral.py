@@ -106,12 +106,12 @@ def bench(
         assert said is not None  # the package has the starter's
         settings = {"device": str(device), "easing": str(easing).lower()}
         settings |= {"batch": "1"} if one_by_one else {}
-        typer.echo(f"{header(loaded)}\n- profile: {profile}, server settings: {settings}\n")
+        typer.echo(f"{header(loaded, device)}\n- profile: {profile}, server settings: {settings}\n")
         pieces = load(Load(streams, seconds or 6.0, voice, profile, said, settings))
     else:
         profiles = loaded.profiles
         chosen = list(profiles.values()) if profile == "auto" else [profiles[profile]]
-        pieces = run(loaded, chosen, seconds or 20.0, Controls())
+        pieces = run(loaded, device, chosen, seconds or 20.0, Controls())
     in_time = True
     for piece, kept_up in pieces:
         in_time &= kept_up

@@ -134,6 +134,8 @@ def writable(folder: Path) -> bool:
 def starter() -> Finding:
     """Whether the voice inside the package is whole, and speaks."""
     try:
+        from stream.device import AUTO
+        from stream.models.session import reason
         from stream.models.store import STARTER, Store
         from stream.tune import choose
 
@@ -141,7 +143,8 @@ def starter() -> Finding:
     except (TimbralError, ImportError) as error:
         return Finding("FIX", "starter", str(error), "pip install --force-reinstall timbral")
     choice = choose(voice)
-    found = f"verified, loaded on {voice.provider}; auto takes {choice.profile.name}: {choice.why}"
+    runs = f"runs on {voice.provider} ({reason(AUTO, voice.provider)})"
+    found = f"verified, {runs}; auto takes {choice.profile.name}: {choice.why}"
     return Finding("ok", "starter", found)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from stream.controls import Controls
-from stream.models.session import runtime_version
+from stream.device import Device
+from stream.models.session import reason, runtime_version
 from stream.models.voice import Voice
 from stream.profiles import Profile
 from stream.timing import Report, Spread, measure
@@ -17,10 +18,10 @@ from stream.tune import first_with_room
 
 
 def bench(
-    voice: Voice, profiles: list[Profile], seconds: float, controls: Controls
+    voice: Voice, device: Device, profiles: list[Profile], seconds: float, controls: Controls
 ) -> Iterator[tuple[str, bool]]:
     """Pieces of the report, as they are measured, each with whether it kept up with the audio."""
-    yield header(voice), True
+    yield header(voice, device), True
     reports: list[Report] = []
     for profile in profiles:
         report = measure(voice, profile, seconds, controls=controls)
@@ -31,11 +32,11 @@ def bench(
         yield f"\n`auto` takes {choice.profile.name} here: {choice.why}.", True
 
 
-def header(voice: Voice) -> str:
-    """The machine, the software and the voice that the figures belong to."""
+def header(voice: Voice, device: Device) -> str:
+    """The machine, the software, and the voice that the figures belong to, asked for `device`."""
     rows = {
         "voice": f"{voice.card.name}, {voice.card.sample_rate} Hz, encoder {voice.card.encoder}",
-        "provider": f"{voice.provider}, 1 thread",
+        "provider": f"{voice.provider}, 1 thread ({reason(device, voice.provider)})",
         "machine": f"{cpu_name()}, {platform.system()} {platform.machine()}",
         "software": f"timbral {commit()}, onnxruntime {runtime_version()}, numpy {np.__version__}, "
         f"Python {platform.python_version()}",

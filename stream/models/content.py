@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from stream.audio import CONTENT_HOP, Audio
 from stream.device import Device
 from stream.models.onnx import EXACT_FRAMES, OnnxModel, State
+from stream.models.providers import Span
 
 SETTLE_BLOCKS = 100  # blocks of silence, 2 s, after which the memory no longer changes
 WARM_FRAMES = 10  # content frames heard before speech starts, so that the encoder has a past
@@ -89,7 +90,11 @@ class StudentEncoder:
     def __init__(self, path: Path, card: EncoderCard, device: Device) -> None:
         self.card, self.dim = card, card.dim
         self.model = OnnxModel(
-            path, {"audio": (1, None)}, {"features": (1, None, card.dim)}, device=device
+            path,
+            {"audio": (1, None)},
+            {"features": (1, None, card.dim)},
+            device=device,
+            spans={"samples": Span(1, 2, EXACT_FRAMES).times(CONTENT_HOP)},
         )
         self.provider = self.model.provider
 

@@ -10,6 +10,7 @@ from stream.audio import FRAMES_PER_CONTENT, Audio
 from stream.device import Device
 from stream.excitation import Sine
 from stream.models.onnx import Array, OnnxModel
+from stream.models.providers import Span
 from stream.models.synth import Speaker
 from stream.noise import frame_noise
 from stream.pitch import coarse
@@ -17,6 +18,7 @@ from stream.pitch import coarse
 PRIOR, DECODER = "prior.onnx", "decoder.onnx"
 PROVISIONAL = 6  # frames of 10 ms that the decoder wants beyond the new ones
 FLOW_REACH = 24  # frames of the past that the flow hears
+HOPS = Span(*(PROVISIONAL + frames for frames in (2, 10, 200)))  # that the decoder gets at once
 MOST_CONTEXT = 40  # frames of the past that enc_p hears; more was not worth its time
 
 
@@ -70,6 +72,7 @@ class NsfSynthesizer:
             device=device,
             threads=threads,
             heavy=True,
+            spans={"frames": HOPS, "samples": HOPS.times(hop)},
         )
         self.provider = self.decoder.provider
 

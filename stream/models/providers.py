@@ -31,6 +31,10 @@ class Span(NamedTuple):
     usual: int
     most: int
 
+    def times(self, factor: int) -> "Span":
+        """The same of something that is so many times as long."""
+        return Span(*(factor * length for length in self))
+
 
 BATCH_SPAN = Span(BATCHES[0], BATCHES[-3], BATCHES[-1])
 ROWS = "rows"

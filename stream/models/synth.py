@@ -5,10 +5,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from stream.audio import Audio
+from stream.audio import FRAMES_PER_CONTENT, Audio
 from stream.device import Device
 from stream.excitation import Excitation
 from stream.models.onnx import EXACT_FRAMES, OnnxModel
+from stream.models.providers import Span
 from stream.noise import FrameNoise
 from stream.pitch import coarse
 
@@ -78,6 +79,7 @@ class StudentSynthesizer:
         self, path: Path, *, dim: int, latent: int, hop: int, noise_scale: float, device: Device
     ) -> None:
         self.latent, self.hop, self.noise_scale = latent, hop, noise_scale
+        frames = Span(FRAMES_PER_CONTENT, 2 * FRAMES_PER_CONTENT, EXACT_FRAMES)
         self.model = OnnxModel(
             path,
             {
@@ -89,6 +91,7 @@ class StudentSynthesizer:
             },
             {"audio": (1, 1, None)},
             device=device,
+            spans={"frames": frames, "samples": frames.times(hop)},
         )
         self.provider = self.model.provider
 

@@ -4,6 +4,7 @@ import pytest
 from stream import bench, tune
 from stream.audio import frame_levels
 from stream.controls import Controls
+from stream.device import CPU
 from stream.models.voice import Voice
 from stream.profiles import STEADY, Profile
 from stream.timing import Laps, Report, Spread, hum, measure
@@ -57,7 +58,7 @@ def test_a_profile_that_a_shorter_one_already_overruns_is_not_measured(
 
 def test_bench_says_what_auto_would_take(starter: Voice, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "measure", lambda _v, profile, _s, **_: report(profile, 0.5))  # pyright: ignore
-    *_, (last, in_time) = bench.bench(starter, list(STEADY.values()), 1.0, Controls())
+    *_, (last, in_time) = bench.bench(starter, CPU, list(STEADY.values()), 1.0, Controls())
     assert "`auto` takes low here: low takes 50% of its 20 ms hop" in last
     assert in_time
 
@@ -92,7 +93,7 @@ def test_the_table_says_when_a_profile_is_too_fast_for_the_machine() -> None:
 
 
 def test_the_header_names_machine_and_software(starter: Voice) -> None:
-    head = bench.header(starter)
+    head = bench.header(starter, CPU)
     for word in ("starter, 24000 Hz", "CPUExecutionProvider", "onnxruntime", "numpy", "Python"):
         assert word in head
 
