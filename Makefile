@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 EXTRA ?= cpu  # or gpu
 PYTEST = $(TEST)/bin/python -m pytest
 
-.PHONY: run test system check lint types fast slow perf bench golden docs clean
+.PHONY: run test system check lint types fast slow perf bench fuzz soak golden docs clean
 
 run: $(RUN)/installed  ## install and serve; options in ARGS, as in  make run ARGS="--port 9000"
 	@exec $(RUN)/bin/timbral serve $(ARGS)
@@ -38,6 +38,12 @@ perf: $(TEST)/installed slow
 
 bench: $(TEST)/installed  ## the stage table of every profile
 	$(TEST)/bin/timbral bench
+
+fuzz: $(TEST)/installed  ## more than a million broken inputs, in about half an hour; options in ARGS
+	PYTHONPATH=.:tests $(TEST)/bin/python -m fuzz $(ARGS)
+
+soak: $(TEST)/installed  ## a server's day in simulated time, then 20 real minutes; options in ARGS
+	PYTHONPATH=tests $(TEST)/bin/python tests/soak.py $(ARGS)
 
 golden: $(TEST)/installed  ## write the files in tests/golden/ anew
 	for path in tests/golden/make_*.py; do PYTHONPATH=tests $(TEST)/bin/python $$path; done

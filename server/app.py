@@ -106,7 +106,6 @@ class Server:
         self.url = ""
         self._runner = web.AppRunner(
             self._app(),
-            access_log=None,
             shutdown_timeout=PARTING_S,
             handler_cancellation=False,
             **handler_limits(config.limits),
@@ -272,6 +271,8 @@ class Server:
             await response.prepare(request)
         except ConnectionResetError:  # the client went before it was answered
             return web.Response(status=400)
+        except ValueError as error:  # a header of bytes that are no text
+            raise web.HTTPBadRequest(text="This is no upgrade to WebSocket.\n") from error
         transport = request.transport
         if transport is not None:  # else the client is gone already
             tune(transport)
@@ -292,7 +293,7 @@ class Server:
         call = visit.call = Call(
             visit.session,
             self._voices,
-            self._rooms.least(),
+            self._rooms.seat(),
             self._config.limits,
             asyncio.get_running_loop().time(),
             admit=visit.admit,

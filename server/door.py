@@ -1,16 +1,21 @@
 """The listening socket: TLS, and how many connections there may be, before anything is read."""
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from server.config import Limits, ServerConfig
+from server.pages import EVERYWHERE
 from stream.errors import ConfigError
+
+log = logging.getLogger("timbral.server")
 
 BACKLOG = 128
 SEND_BUFFER = 128 * 1024  # bytes the kernel may hold for a slow reader: about a second of audio
@@ -120,7 +125,9 @@ class Door(web.BaseSite):
             transport.abort()
             self._refused(why)
             return
-        handler = self._answering()
+        handler = _Handler(
+            self._answering, loop=asyncio.get_running_loop(), **handler_limits(self._limits)
+        )
         transport.set_protocol(handler)
         handler.connection_made(transport)
 
@@ -133,6 +140,34 @@ class Door(web.BaseSite):
         own = sum(_address(other.peername) == address for other in others)
         most = max(limits.connections_an_address, 2 * streams)
         return "address" if own >= most and address not in self._config.proxies else ""
+
+
+class _Handler(web.RequestHandler):
+    """Answers what is no request at all without a word of it, of versions, or into the log."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to a fault of ours, 500, or to bytes that are no HTTP, which may hold a token
+        in the wrong place.
+        """
+        said = "".join(request.headers.values())
+        if isinstance(exc, UnicodeEncodeError) and not said.isprintable():
+            status = HTTPStatus.BAD_REQUEST  # aiohttp stumbled over what it would have repeated
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            response = super().handle_error(request, status, exc, message)
+        else:
+            log.info("something that is no HTTP came from %s", request.remote)
+            response = web.Response(status=status, text="This is no request of HTTP/1.1.\n")
+            response.force_close()
+        response.headers.update(EVERYWHERE)
+        return response
 
 
 class _Arrival(asyncio.Protocol):
@@ -158,6 +193,7 @@ def tune(transport: asyncio.Transport) -> None:
 def handler_limits(limits: Limits) -> dict[str, Any]:
     """What aiohttp's handlers of connections are told."""
     return {
+        "access_log": None,
         "keepalive_timeout": limits.header_s,  # it holds for a first request, too
         "lingering_time": limits.header_s,
         "auto_decompress": False,  # a small body stays small

@@ -11,8 +11,10 @@ from concurrent.futures import Executor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from aiohttp import web
+from aiohttp import BodyPartReader, web
+from aiohttp.http import HttpProcessingError
 
 from server.config import ServerConfig
 from stream.home import default_home
@@ -21,7 +23,8 @@ log = logging.getLogger("timbral.server")
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # what a disk without room says
 CHUNK = 1 << 20  # bytes written at a time
-MOST_FILES = 8
+MOST_FILES, MOST_PARTS = 8, 16  # of one form
+T = TypeVar("T")
 
 
 @dataclass
@@ -98,12 +101,29 @@ class Inbox:
                     await loop.run_in_executor(self._thread, file.write, bytes(waiting))
                     waiting.clear()
 
-    async def soon(self, read: Awaitable[bytes]) -> bytes:
-        """What `read` gives; raises 408 when nothing comes for too long."""
+    async def parts(self, request: web.Request, sent: Sent) -> AsyncGenerator[BodyPartReader, None]:
+        """The parts of a form, one after the other. Raises 400 for what is no form."""
+        with form_errors():
+            form = await request.multipart()
+        for _ in range(MOST_PARTS):
+            with form_errors():
+                part = await self.soon(form.next())
+            self._check_pace(sent, asyncio.get_running_loop().time())
+            if part is None:
+                return
+            if not isinstance(part, BodyPartReader):
+                raise web.HTTPBadRequest(text="A form inside a form is not understood.\n")
+            yield part
+        raise web.HTTPBadRequest(text=f"{MOST_PARTS} parts at most.\n")
+
+    async def soon(self, read: Awaitable[T]) -> T:
+        """What `read` gives; raises 408 when it takes too long, and 400 when the client is gone."""
         try:
             return await asyncio.wait_for(read, self._config.limits.upload_pause_s)
         except asyncio.TimeoutError:
             raise web.HTTPRequestTimeout(text="The upload came to a halt.\n") from None
+        except (ConnectionError, web.RequestPayloadError) as error:
+            raise web.HTTPBadRequest(text="The upload broke off.\n") from error
 
     def _check_pace(self, sent: Sent, now: float) -> None:
         """One upload is taken at a time: it must not be held up by a trickle of bytes."""
@@ -112,6 +132,16 @@ class Inbox:
         if lasted > limits.upload_pause_s and came < lasted * limits.upload_bytes_per_s:
             text = f"Fewer than {limits.upload_bytes_per_s} bytes a second came.\n"
             raise web.HTTPRequestTimeout(text=text)
+
+
+@contextmanager
+def form_errors() -> Generator[None, None, None]:
+    """Answer 400 to a form that cannot be read."""
+    try:
+        yield
+    except (ValueError, HttpProcessingError) as error:
+        text = f"The form cannot be read: {error}"[:200]
+        raise web.HTTPBadRequest(text=f"{text}.\n") from error
 
 
 def too_large(most: int) -> web.HTTPException:

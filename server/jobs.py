@@ -277,13 +277,13 @@ class Desk:
         try:
             await answer.prepare(request)
             await self._follow(job, answer.write)
+            await answer.write_eof()
         except (ConnectionResetError, asyncio.TimeoutError):  # nobody listens any more
             return answer
         finally:
             self._listeners[by] -= 1
             if not self._listeners[by]:
                 del self._listeners[by]
-        await answer.write_eof()
         return answer
 
     async def _follow(self, job: Job, write: Callable[[bytes], Awaitable[None]]) -> None:

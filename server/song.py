@@ -1,11 +1,12 @@
 """The form that a song comes in, with the settings of its cover."""
 
 import json
+from contextlib import aclosing
 from typing import Any
 
 from aiohttp import BodyPartReader, web
 
-from server.inbox import CHUNK, Inbox, Sent
+from server.inbox import CHUNK, Inbox, Sent, form_errors
 
 MOST_SETTINGS = 16 * 1024  # bytes
 
@@ -15,20 +16,18 @@ async def take_song(request: web.Request, sent: Sent, inbox: Inbox) -> dict[str,
     settings: dict[str, Any] = {}
     if not request.content_type.startswith("multipart/"):
         raise web.HTTPUnsupportedMediaType(text="Send a form with the field `song`.\n")
-    try:
-        form = await request.multipart()
-        while (part := await form.next()) is not None:
-            if isinstance(part, BodyPartReader) and part.name == "song" and not sent.files:
-                path = inbox.place(part.filename or "song", sent)
-                await inbox.store(lambda p=part: p.read_chunk(CHUNK), path, sent)
-            elif isinstance(part, BodyPartReader) and part.name == "settings":
-                settings = await _settings(part, inbox)
-            else:
-                raise web.HTTPBadRequest(
-                    text="The form has one `song`, a file, and `settings`, JSON.\n"
-                )
-    except ValueError as error:
-        raise web.HTTPBadRequest(text=f"The form cannot be read: {error}.\n") from error
+    async with aclosing(inbox.parts(request, sent)) as parts:
+        async for part in parts:
+            with form_errors():
+                if part.name == "song" and not sent.files:
+                    path = inbox.place(part.filename or "song", sent)
+                    await inbox.store(lambda p=part: p.read_chunk(CHUNK), path, sent)
+                elif part.name == "settings":
+                    settings = await _settings(part, inbox)
+                else:
+                    raise web.HTTPBadRequest(
+                        text="The form has one `song`, a file, and `settings`, JSON.\n"
+                    )
     if not sent.files:
         raise web.HTTPBadRequest(text="There is no `song` in the form.\n")
     return settings

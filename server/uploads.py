@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ from server.answers import Added, answer
 from server.auth import client_address, holder, need_operator
 from server.config import ServerConfig
 from server.figures import Figures
-from server.inbox import CHUNK, Inbox, Sent
+from server.inbox import CHUNK, Inbox, Sent, form_errors
 from server.logs import Audit
 from server.openapi import BYTES, Answer, Operation, said, text, told
 from server.places import Pass
@@ -168,14 +169,10 @@ class Uploads:
     async def _receive(self, request: web.Request, sent: Sent) -> None:
         """Store what the client sends: a form with files, or one file as it is."""
         if request.content_type.startswith("multipart/"):
-            try:
-                form = await request.multipart()
-                while (part := await form.next()) is not None:
-                    if not isinstance(part, BodyPartReader):
-                        raise web.HTTPBadRequest(text="A form inside a form is not understood.\n")
-                    await self._part(part, sent)
-            except ValueError as error:
-                raise web.HTTPBadRequest(text=f"The form cannot be read: {error}.\n") from error
+            async with aclosing(self._inbox.parts(request, sent)) as parts:
+                async for part in parts:
+                    with form_errors():
+                        await self._part(part, sent)
         elif request.content_type == "application/x-www-form-urlencoded":
             raise web.HTTPUnsupportedMediaType(text="Send a form with files, or a file.\n")
         else:

@@ -227,7 +227,7 @@ class Acts:
         guest.judge(before)
 
     def go_and_come_back(self, guest: Guest) -> None:
-        """Lose the connection, or only open another one; come back with a secret, or a wrong one."""
+        """Lose the connection, or only open another; come back with a secret, or a wrong one."""
         draw, talk = guest.draw, guest.talk
         if draw.random() < 0.8 and not talk.call.park(guest.now):
             talk.call.give_up()
