@@ -236,7 +236,9 @@ export class App {
       this.figures.ready = message;
       this.#inform();
     } else if (message.type === "stats") {
+      const before = this.figures.stats?.eased ?? "";
       this.figures.stats = message;
+      if (before || message.eased) this.#view.state();
     } else if (message.type === "controls") {
       const { type: _type, ...values } = message;
       this.#inForce = values;

@@ -51,6 +51,7 @@ export function streamFigures({ ready, stats, report, trip, dropped, rate }) {
         : "–",
     ],
     ["Compute / real time", stats ? percent(stats.rtf) : "–"],
+    ["Given up for now", stats?.eased || "nothing"],
     ["Late steps", stats ? String(stats.deadline_misses) : "–"],
     ["Steps not heard", stats ? String(stats.underruns) : "–"],
     ["Round trip", trip === null ? "–" : `${trip.toFixed(1)} ms`],

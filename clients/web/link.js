@@ -9,6 +9,7 @@ const PING_MS = 1000;
 const READY_MS = 60_000; // the server may have a voice to load
 const STEADY_MS = 5000; // a stream that lasted so long was a success
 const PARTING_MS = 800; // for the answer to `stop`
+const LATER = 0.2; // part that chance adds to the wait that a server asks for
 const TRIPS = 9; // of which the median counts
 const FINAL = new Set(["unauthorized", "voice_not_found", "unsupported", "bad_message"]);
 
@@ -185,7 +186,9 @@ export class Link {
       this.tell({ type: "state", state: "refused", ...reason });
       return;
     }
-    const seconds = this.#backoff.next();
+    // a server that is full says when to come again; not all shall come at once
+    const asked = (told?.retry_s ?? 0) * (1 + LATER * this.#outside.random());
+    const seconds = Math.max(this.#backoff.next(), asked);
     this.tell({ type: "state", state: "waiting", seconds, ...reason });
     this.#later(() => this.#connect(), 1000 * seconds);
   }

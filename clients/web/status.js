@@ -1,5 +1,7 @@
 // What the page says of its state, in words: what is so, and what to do.
 
+import { COMES_BACK } from "./pressure.js";
+
 const WAITING = {
   "": ["Server away.", "Silence goes out meanwhile."],
   overloaded: ["Server full.", ""],
@@ -39,9 +41,10 @@ const FIXED = {
 export const ACTIONS = { token: "Enter token", reset: "Reset controls", retry: "Try now" };
 
 /**
- * {tone, title, text, action} for a state; tone is calm, good, warn or bad.
+ * {tone, title, text, action, hint?} for a state; tone is calm, good, warn or bad.
  *
- * state  {state, code?, message?, seconds?, address?, voice?, muted?, bypass?}
+ * state  {state, code?, message?, seconds?, address?, voice?, muted?, bypass?, busy?}; `busy` is
+ *        what `pressure` says
  */
 export function describe(state) {
   switch (state.state) {
@@ -71,10 +74,11 @@ export function describe(state) {
   }
 }
 
-function live({ voice, muted, bypass }) {
+function live({ voice, muted, bypass, busy = "" }) {
   if (muted) return say("warn", "Muted.", "Silence goes out.");
   if (bypass) return say("bad", "Bypass.", "Your own voice goes out, unchanged.");
-  return say("good", "Live.", `“${voice}” speaks for you.`);
+  const told = say("good", "Live.", [`“${voice}” speaks for you.`, busy].filter(Boolean).join(" "));
+  return busy ? { ...told, hint: COMES_BACK } : told;
 }
 
 const say = (tone, title, text) => ({ tone, title, text, action: "" });

@@ -13,7 +13,10 @@ from browser import RATE, app, background, begin, delays, heard_delays, record, 
 from calls import FakeConversion, FakeVoices
 from playwright.sync_api import Browser, BrowserType, Page
 
+from server import failures
+from server.room import Room
 from stream.audio import Audio
+from stream.ladder import STEPS
 
 pytestmark = [
     pytest.mark.slow,
@@ -246,7 +249,10 @@ def test_after_a_stall_of_the_server_the_delay_is_soon_what_it_was(chromium: Bro
     assert after < before + 100
 
 
-def test_a_full_server_is_told_and_tried_again(chromium: Browser) -> None:
+def test_a_full_server_is_told_and_tried_again_when_it_said(
+    chromium: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "RETRY_S", 2)
     with (
         background(max_streams=1) as server,
         visiting(chromium, server.url) as first,
@@ -256,9 +262,28 @@ def test_a_full_server_is_told_and_tried_again(chromium: Browser) -> None:
         second.click("#start:not([disabled])")
         says(second, "Server full")
         says(second, "All 1 streams")
+        says(second, "Next try in 2 s.")
+        says(second, "Next try in 1 s.")
         first.click("#start")
         says(first, "Ready.")
         second.wait_for_selector("body[data-state=live]")
+
+
+def test_what_a_busy_server_gives_up_is_said_and_what_it_does_to_the_latency(
+    chromium: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with background() as server, visiting(chromium, server.url, viewport=SMALL) as page:
+        begin(page)
+        assert "busy" not in page.inner_text("#banner")
+        monkeypatch.setattr(Room, "step", STEPS[3])
+        says(page, "The server is busy: longer pieces are converted at once, latency is 5 ms more.")
+        assert page.get_attribute("#banner-text", "title")
+        page.click("#figures summary")
+        page.wait_for_selector("#details:has-text('longer hops')")
+        assert page.evaluate("document.documentElement.scrollWidth") <= SMALL["width"]
+        monkeypatch.setattr(Room, "step", STEPS[0])
+        page.wait_for_selector("#banner:not(:has-text('busy'))")
+        assert not page.get_attribute("#banner-text", "title")
 
 
 def test_what_keeps_sound_away_is_told(chromium: Browser, mirror: str) -> None:

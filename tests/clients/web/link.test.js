@@ -235,6 +235,20 @@ test("an overloaded server is asked again, one that wants a token is not", () =>
   }
 });
 
+test("a server that is full is asked again no sooner than it said", () => {
+  const world = talk();
+  world.link.open("ws://here/v1/stream", START, false);
+  const [socket] = world.sockets;
+  socket.onopen();
+  socket.hear({ type: "error", code: "overloaded", message: "full", fatal: true, retry_s: 5 });
+  socket.onclose({ code: 1013 });
+  assert.ok(world.state().seconds >= 5 && world.state().seconds <= 6);
+  world.pass(4999);
+  assert.equal(world.sockets.length, 1);
+  world.pass(1002);
+  assert.equal(world.sockets.length, 2);
+});
+
 test("what was changed holds for the next stream too", () => {
   const world = talk();
   world.open();

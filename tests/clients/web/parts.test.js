@@ -8,6 +8,7 @@ import { Backoff } from "../../../clients/web/backoff.js";
 import { budget } from "../../../clients/web/budget.js";
 import { Chunker } from "../../../clients/web/chunker.js";
 import { initialControls, sane, saneControls } from "../../../clients/web/controls.js";
+import { pressure } from "../../../clients/web/pressure.js";
 import { Presets } from "../../../clients/web/presets.js";
 import { GAP, SILENCE, packFrame, unpackFrame } from "../../../clients/web/protocol.js";
 import { Recorder } from "../../../clients/web/recorder.js";
@@ -239,7 +240,20 @@ test("every state has words, and says what to do where something can be done", (
   );
   assert.equal(describe({ state: "refused", code: "unauthorized" }).action, "token");
   assert.match(describe({ state: "live", bypass: true }).text, /own voice/);
+  const live = describe({ state: "live", voice: "ada", busy: "The server is busy." });
+  assert.match(live.text, /“ada” speaks for you. The server is busy./);
+  assert.ok(live.hint && !describe({ state: "live", voice: "ada" }).hint);
   assert.match(describe({ state: "live", bypass: true, muted: true }).text, /Silence/);
+});
+
+test("what a busy server gives up is said with what it means for the latency", () => {
+  const ready = { latency_samples: 3000, sample_rate: 48_000 };
+  const told = (eased, more) => pressure({ ready, stats: { eased, latency_samples: 3000 + more } });
+  assert.equal(told("", 0), "");
+  assert.equal(pressure({ ready: null, stats: null }), "");
+  assert.match(told("light pitch", 0), /pitch is found the light way, latency is as before/);
+  assert.match(told("longer hops", 960), /longer pieces .* 20 ms more/);
+  assert.match(told("something new", 0), /busy: something new/);
 });
 
 test("shortcuts leave text fields and other programs' keys alone", () => {

