@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$p && break; done)
 EXTRA ?= cpu  # or gpu
 PYTEST = $(TEST)/bin/python -m pytest
+# they keep pace with a clock: none of these runs beside another
+PACED := tests/e2e tests/obs_plugin
 
 .PHONY: run test system check lint types fast slow perf bench fuzz soak golden docs clean
 
@@ -31,7 +33,8 @@ fast: $(TEST)/installed types
 	$(PYTEST) -n 2 -m "not slow and not perf"
 
 slow: $(TEST)/installed fast
-	$(PYTEST) -m "slow and not perf"
+	$(PYTEST) -n 2 -m "slow and not perf" $(PACED:%=--ignore %)
+	$(PYTEST) -m "slow and not perf" $(PACED)
 
 perf: $(TEST)/installed slow
 	$(PYTEST) -m perf
