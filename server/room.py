@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from weakref import WeakSet
 
 from server.config import ServerConfig
 from server.failures import TRY_LATER, Refused
@@ -163,12 +164,15 @@ class Room:
         with self._changed:
             while self._open:
                 now = self._clock()
+                self._look(now)
                 batch = self._scheduler.take(now)
                 if batch:
                     if len(self._scheduler):
                         self._changed.notify()  # there is more than this worker takes
                     return batch, now
                 pause = self._scheduler.wake(now) - now
+                if self._ladder.level:  # which comes down while nothing is converted, too
+                    pause = min(pause, LOOK_S)
                 self._changed.wait(None if math.isinf(pause) else max(0.0, pause))
         return None
 
@@ -177,6 +181,10 @@ class Room:
         for task in batch:
             if task.kind is not None:
                 self._ladder.hop(now > task.deadline, now)
+        self._look(now)
+
+    def _look(self, now: float) -> None:
+        """Now and then, let the ladder and the figures see how busy the device is."""
         if now - self._looked >= LOOK_S:
             self._looked = now
             load = self._scheduler.load(now)
@@ -192,15 +200,64 @@ class Rooms:
 
     def __init__(self, rooms: Sequence[Room]) -> None:
         self._rooms = list(rooms)
+        self._seats: Mapping[int, WeakSet[Seat]] = {id(room): WeakSet() for room in rooms}
 
     def least(self) -> Room:
-        """The one with the most time left."""
-        return min(self._rooms, key=lambda room: room.load)
+        """The one with the most time left; of several such, with the fewest streams."""
+        return min(self._rooms, key=lambda room: (room.load, len(self._seats[id(room)])))
+
+    def seat(self) -> "Seat":
+        """A place for a stream that is about to come."""
+        return Seat(self)
+
+    def take(self, seat: "Seat") -> Room:
+        """The room of a stream that comes now; it counts there for as long as the seat is kept."""
+        room = self.least()
+        self._seats[id(room)].add(seat)
+        return room
 
     def close(self) -> None:
         """End all threads."""
         for room in self._rooms:
             room.close()
+
+
+class Seat:
+    """A stream's place: in the room that has the most time left when the stream begins.
+
+    Many may connect before the first of them begins, and then they must not all go to one device.
+    """
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._choosing = threading.Lock()
+        self._chosen: Room | None = None
+
+    @property
+    def room(self) -> Room:
+        """Chosen when it is first asked for."""
+        with self._choosing:
+            if self._chosen is None:
+                self._chosen = self._rooms.take(self)
+            return self._chosen
+
+    @property
+    def device(self) -> str:
+        """The room's."""
+        return self.room.device
+
+    @property
+    def step(self) -> Step:
+        """What is given up there now."""
+        return self.room.step
+
+    def submit(self, job: Job) -> "Future[Outcome]":
+        """Have it done there."""
+        return self.room.submit(job)
+
+    def let_in(self, kind: Hashable, seconds: float, hop_s: float) -> None:
+        """Promise it room there; see `Room`."""
+        self.room.let_in(kind, seconds, hop_s)
 
 
 def furnish(config: ServerConfig, providers: Mapping[str, str], figures: Figures) -> Rooms:

@@ -12,7 +12,8 @@ import pytest
 from server.failures import TRY_LATER, Refused
 from server.figures import Figures
 from server.line import Job, Turn
-from server.room import GENTLE_LEVEL, ROOM, SETTLE_S, Room, Rooms
+from server.room import GENTLE_LEVEL, LOOK_S, ROOM, SETTLE_S, Room, Rooms
+from stream.ladder import Ladder
 
 PATIENCE = 30.0  # s
 
@@ -138,3 +139,29 @@ def test_a_stream_goes_to_the_device_with_the_most_time_left() -> None:
         rooms.least().let_in("a kind", 0.004, 0.020)
         assert one.load > 0.0
         assert rooms.least() is other
+
+
+def test_streams_that_come_at_once_share_the_devices() -> None:
+    """They are placed when they begin, not when they connect, and leave their place again."""
+    with room(clock=Clock()) as one, room(clock=Clock()) as other:
+        rooms = Rooms([one, other])
+        seats = [rooms.seat() for _ in range(4)]
+        assert [seat.room for seat in seats] == [one, other, one, other]
+        seats[0].let_in("a kind", 0.004, 0.020)
+        assert rooms.seat().room is other
+        del seats[3]
+        assert rooms.least() is other
+        assert seats[1].room is other
+
+
+def test_what_was_given_up_comes_back_while_nothing_is_converted() -> None:
+    clock = Clock()
+    with room(2, clock=clock) as made:
+        filled(made)
+        assert made.step.light_f0
+        made.submit(job(lambda: 5)).result(PATIENCE)
+        until = time.monotonic() + PATIENCE
+        while made.step.light_f0:
+            assert time.monotonic() < until
+            clock.now += Ladder.CALM_S + 1.0
+            time.sleep(2.0 * LOOK_S)
