@@ -51,9 +51,10 @@ soak: $(TEST)/installed  ## a server's day in simulated time, then 20 real minut
 golden: $(TEST)/installed  ## write the files in tests/golden/ anew
 	for path in tests/golden/make_*.py; do PYTHONPATH=tests $(TEST)/bin/python $$path; done
 
-docs: $(TEST)/installed  ## write docs/command.md and docs/configuration.md anew
+docs: $(TEST)/installed  ## write what is computed in docs/ anew
 	$(TEST)/bin/python tests/test_readme.py
 	PYTHONPATH=tests $(TEST)/bin/python tests/server/test_settings.py
+	PYTHONPATH=.:tests $(TEST)/bin/python tests/test_scaling.py
 
 clean:
 	rm -rf .venvs .pytest_cache .ruff_cache .hypothesis build dist
