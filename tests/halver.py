@@ -2,11 +2,13 @@
 
 It is the real server around a trivial conversion, so that what comes back can be compared with what
 went out, sample by sample: ada is -0.5 of what is said, ben 0.25, and every 12 semitones double it.
-The environment may set more (`TIMBRAL_REPLICA`). Prints a line when it is ready.
+The environment may set more (`TIMBRAL_REPLICA`). Prints a line when it is ready. From SIGUSR1 to
+SIGUSR2 it takes longer hops, as under pressure.
 """
 
 import asyncio
 import os
+import signal
 import sys
 
 import numpy as np
@@ -15,10 +17,12 @@ from calls import FakeConversion, FakeVoices
 from server.config import ServerConfig
 from server.line import Opened
 from server.protocol import Start
+from server.room import Room
 from server.service import run
 from server.settings import load_config
 from stream.audio import Audio
 from stream.controls import Controls
+from stream.ladder import STEPS
 
 GAINS = {"ada": -0.5, "ben": 0.25, "slow": 1.0}
 HOP_S, LAG_S = 0.02, 0.04
@@ -73,6 +77,10 @@ def main(port: int, token: str | None = None, drain_s: str = "5") -> None:
         "drain_s": float(drain_s),
     }
     config = load_config(None, environment, own)
+
+    if sys.platform != "win32":
+        for number, step in ((signal.SIGUSR1, STEPS[3]), (signal.SIGUSR2, STEPS[0])):
+            signal.signal(number, lambda _number, _frame, step=step: setattr(Room, "step", step))
 
     def announce(_running: object) -> None:
         sys.stdout.write("ready\n")

@@ -201,6 +201,13 @@ class Harness:
             assert time.monotonic() < end, f"not {wanted} but {stats}"
             time.sleep(0.05)
 
+    def wait_for(self, source: int, name: str, words: str, but: str = "\n") -> None:
+        """Wait until a text of the stats has these words, `but` not those."""
+        end = time.monotonic() + PATIENCE
+        while words not in (text := self.stats(source)[name]) or but in text:
+            assert time.monotonic() < end, f"not {words!r} but {text!r}"
+            time.sleep(0.05)
+
     def tail(self, source: int, seconds: float = TAIL_S) -> tuple[int, Audio]:
         """What came out last: the number of its first sample, and [n, channels]."""
         path = self.folder / f"{source}.f32"

@@ -52,11 +52,13 @@ struct link {
 	uint8_t bytes[64 * 1024];
 };
 
-uint32_t link_pause_ms(unsigned failures, double chance)
+uint32_t link_pause_ms(unsigned failures, uint32_t asked, double chance)
 {
 	uint32_t pause = 250;
 	while (failures-- > 1 && pause < PAUSE_MOST_MS)
 		pause *= 2;
+	if (pause < asked)
+		pause = asked;
 	return pause + (uint32_t)(pause * 0.25 * chance);
 }
 
@@ -106,7 +108,8 @@ static void fall_back(struct link *link, enum trouble trouble, const char *text,
 	strncpy(link->mine.text, text, sizeof(link->mine.text) - 1);
 	bool is_told = trouble == TROUBLE_VOICE || trouble == TROUBLE_REFUSED || trouble == TROUBLE_TOKEN;
 	bool is_final = trouble <= TROUBLE_RATE && trouble != TROUBLE_NONE;
-	link->retry = now + (is_told ? PAUSE_MOST_MS : link_pause_ms(link->failures, chance(link)));
+	uint32_t asked = trouble == TROUBLE_BUSY ? session_facts(link->session)->retry_ms : 0;
+	link->retry = now + (is_told ? PAUSE_MOST_MS : link_pause_ms(link->failures, asked, chance(link)));
 	if (is_final)
 		link->retry = UINT64_MAX;
 	if (trouble == TROUBLE_NONE)

@@ -59,5 +59,6 @@ void link_status(struct link *link, struct link_status *status);
 /* A copy, for `free`; NULL without memory. */
 struct voice_list *link_voices(struct link *link);
 
-/* The pause after the `failures`th failure in a row, `chance` 0..1 of the way into its jitter. */
-uint32_t link_pause_ms(unsigned failures, double chance);
+/* The pause after the `failures`th failure in a row, as long as the server `asked` for at least,
+ * `chance` 0..1 of the way into its jitter. */
+uint32_t link_pause_ms(unsigned failures, uint32_t asked, double chance);

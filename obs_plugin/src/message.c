@@ -69,6 +69,8 @@ struct reading {
 	bool has_type;
 };
 
+enum { RETRY_MOST_S = 3600 }; /* a longer wait is none that a server of ours asks for */
+
 static uint64_t whole(double number)
 {
 	return number > 0 && number < 9e15 ? (uint64_t)number : 0;
@@ -95,6 +97,7 @@ static void see_text(struct message *m, const char *path, const char *text)
 		{"profile", m->facts.profile, sizeof(m->facts.profile)},
 		{"provider", m->facts.provider, sizeof(m->facts.provider)},
 		{"why", m->facts.why, sizeof(m->facts.why)},
+		{"eased", m->facts.eased, sizeof(m->facts.eased)},
 		{"encoding", m->encoding, sizeof(m->encoding)},
 		{"code", m->code, sizeof(m->code)},
 		{"message", m->text, sizeof(m->text)},
@@ -118,6 +121,8 @@ static void see_number(struct message *m, const char *path, double number)
 		m->facts.compute_p99 = number;
 	else if (!strcmp(path, "queue_ms"))
 		m->facts.queue = number;
+	else if (!strcmp(path, "retry_s"))
+		m->facts.retry_ms = number > 0 && number < RETRY_MOST_S ? (uint32_t)(1000 * number) : 0;
 	else if (!strcmp(path, "t"))
 		m->time = number;
 	else if (!strcmp(path, "rtf"))

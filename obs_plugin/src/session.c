@@ -32,7 +32,7 @@ struct session {
 	struct websocket_reader *reader;
 	struct ring *answered;
 	uint64_t random, began, heard, ping_due;
-	uint32_t seq;
+	uint32_t seq, latency; /* as `ready` told */
 	bool voice_asked;
 	char key[WEBSOCKET_KEY + 1], answer[ANSWER_ROOM];
 	size_t answer_size, out_from, out_to;
@@ -200,12 +200,33 @@ static enum trouble trouble_of(const char *code)
 static void hear_error(struct session *s, const struct message *m)
 {
 	if (m->fatal) {
+		s->facts.retry_ms = m->facts.retry_ms;
 		end(s, trouble_of(m->code), m->text);
 	} else if (s->voice_asked && !strcmp(m->code, "unsupported")) {
 		end(s, TROUBLE_NONE, ""); /* the voice needs a stream of its own */
 	} else {
 		copy(s->notice, sizeof(s->notice), m->text);
 	}
+}
+
+/* Under pressure a server may give something up, and longer hops are later. */
+static void hear_stats(struct session *s, const struct session_facts *told)
+{
+	struct session_facts *facts = &s->facts;
+	facts->compute_p50 = told->compute_p50;
+	facts->compute_p99 = told->compute_p99;
+	facts->queue = told->queue;
+	facts->rtf = told->rtf;
+	facts->misses = told->misses;
+	facts->underruns = told->underruns;
+	facts->reports++;
+	copy(facts->eased, sizeof(facts->eased), told->eased);
+	if (told->profile[0])
+		copy(facts->profile, sizeof(facts->profile), told->profile);
+	if (told->latency)
+		facts->latency = told->latency;
+	uint32_t more = facts->latency > s->latency ? facts->latency - s->latency : 0;
+	facts->more_ms = (uint32_t)((uint64_t)more * 1000 / s->wish.rate);
 }
 
 static void hear_text(struct session *s, const uint8_t *data, size_t size)
@@ -221,17 +242,11 @@ static void hear_text(struct session *s, const uint8_t *data, size_t size)
 			return;
 		}
 		s->facts = m.facts;
+		s->latency = m.facts.latency;
 		s->phase = SESSION_TALKING;
 		reconcile(s);
 	} else if (m.kind == MESSAGE_STATS) {
-		struct session_facts *facts = &s->facts;
-		facts->compute_p50 = m.facts.compute_p50;
-		facts->compute_p99 = m.facts.compute_p99;
-		facts->queue = m.facts.queue;
-		facts->rtf = m.facts.rtf;
-		facts->misses = m.facts.misses;
-		facts->underruns = m.facts.underruns;
-		facts->reports++;
+		hear_stats(s, &m.facts);
 	} else if (m.kind == MESSAGE_VOICE) {
 		copy(s->facts.voice, sizeof(s->facts.voice), m.facts.voice);
 		s->voice_asked = false;

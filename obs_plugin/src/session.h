@@ -25,7 +25,10 @@ struct session_wish {
 /* What the server said last. */
 struct session_facts {
 	char voice[65], profile[16], provider[64], why[256];
-	uint32_t hop, latency; /* samples */
+	char eased[32];        /* what a busy server gives up for now, or "" */
+	uint32_t hop, latency; /* samples; the latency as it is now */
+	uint32_t more_ms;      /* of latency than at the beginning */
+	uint32_t retry_ms;     /* that a server which refused asks to wait; 0 when it does not say */
 	double round_trip;                           /* ms; 0 until it was measured */
 	double compute_p50, compute_p99, queue, rtf; /* ms, ms, ms, 1 */
 	uint32_t reports;                            /* how often the four above were told */

@@ -79,9 +79,29 @@ static void say_trouble(struct text *text, const struct filter_view *view)
 	}
 }
 
+static void say_eased(struct text *text, const struct session_facts *facts)
+{
+	static const struct {
+		const char *name, *key;
+	} known[] = {
+		{"light pitch", "Eased.Pitch"},
+		{"less context", "Eased.Context"},
+		{"longer hops", "Eased.Hops"},
+		{"longest hops", "Eased.Hops"},
+	};
+	add(text, "<br>", 4);
+	for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
+		if (!strcmp(facts->eased, known[i].name)) {
+			say_number(text, known[i].key, facts->more_ms);
+			return;
+		}
+	say(text, "Eased.Other", facts->eased);
+}
+
 static enum obs_text_info_type say_talking(struct text *text, const struct filter_view *view)
 {
-	bool is_warning = view->late_ms > 0 || view->link.notice[0] || view->link.is_silent;
+	bool is_eased = view->link.facts.eased[0] != 0;
+	bool is_warning = view->late_ms > 0 || is_eased || view->link.notice[0] || view->link.is_silent;
 	say_colour(text, view->link.is_silent ? "#e5484d" : is_warning ? "#e6a700" : "#30a46c");
 	if (view->is_bypassed)
 		say(text, "State.Bypass", "");
@@ -97,6 +117,8 @@ static enum obs_text_info_type say_talking(struct text *text, const struct filte
 	say(text, view->is_sync ? "Delay.Sync" : "Delay.Live", "");
 	add(text, " ", 1);
 	say_number(text, view->late_ms ? "Late.Some" : "Late.None", view->late_ms);
+	if (view->link.facts.eased[0])
+		say_eased(text, &view->link.facts);
 	if (view->link.notice[0]) {
 		add(text, "<br>", 4);
 		add_escaped(text, view->link.notice);
@@ -166,7 +188,7 @@ void status_diagnostics(struct filter *filter, char *out, size_t room)
 		 "server %s, token %s, voice %s, profile %s\n"
 		 "state %d, trouble %d, sessions %llu, retry in %u ms\n"
 		 "said: %s / %s\n"
-		 "provider %s, profile %s (%s), hop %u, latency %u samples, round trip %.0f ms\n"
+		 "provider %s, profile %s (%s), gives up: %s, hop %u, latency %u samples, round trip %.0f ms\n"
 		 "compute p50 %.1f p99 %.1f ms, queue %.1f ms, RTF %.2f, late hops %llu, lost %llu\n"
 		 "delay %u ms (safe %u, chosen %u, fixed %d), sync %d, packets of %u ms\n"
 		 "played %llu, missing %llu, lost %llu, not sent %llu samples, gaps %llu, late in the last minute %u ms\n"
@@ -175,7 +197,7 @@ void status_diagnostics(struct filter *filter, char *out, size_t room)
 		 obs_data_get_string(settings, "server"), *obs_data_get_string(settings, "token") ? "set" : "none",
 		 obs_data_get_string(settings, "voice"), obs_data_get_string(settings, "profile"), view.link.state,
 		 view.link.trouble, (unsigned long long)view.link.sessions, view.link.retry_ms, view.link.text,
-		 view.link.notice, facts->provider, facts->profile, facts->why, facts->hop, facts->latency,
+		 view.link.notice, facts->provider, facts->profile, facts->why, facts->eased, facts->hop, facts->latency,
 		 facts->round_trip, facts->compute_p50, facts->compute_p99, facts->queue, facts->rtf,
 		 (unsigned long long)facts->misses, (unsigned long long)facts->underruns, view.delay_ms, view.safe_ms,
 		 view.choice_ms, view.is_fixed, view.is_sync, view.packet_ms, (unsigned long long)view.counts.played,

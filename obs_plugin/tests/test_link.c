@@ -104,11 +104,14 @@ static void troubles_are_told_and_do_not_end_it(void)
 
 static void pauses_grow_and_differ(void)
 {
-	CHECK_EQUAL(link_pause_ms(1, 0), 250);
-	CHECK_EQUAL(link_pause_ms(2, 0), 500);
-	CHECK_EQUAL(link_pause_ms(6, 0), 8000);
-	CHECK_EQUAL(link_pause_ms(4000000000u, 0), 8000);
-	CHECK_EQUAL(link_pause_ms(3, 1), 1250);
+	CHECK_EQUAL(link_pause_ms(1, 0, 0), 250);
+	CHECK_EQUAL(link_pause_ms(2, 0, 0), 500);
+	CHECK_EQUAL(link_pause_ms(6, 0, 0), 8000);
+	CHECK_EQUAL(link_pause_ms(4000000000u, 0, 0), 8000);
+	CHECK_EQUAL(link_pause_ms(3, 0, 1), 1250);
+	CHECK_EQUAL(link_pause_ms(1, 5000, 0), 5000);
+	CHECK_EQUAL(link_pause_ms(1, 5000, 1), 6250);
+	CHECK_EQUAL(link_pause_ms(6, 5000, 0), 8000);
 }
 
 /* A whole server, as far as the link can tell, for one client. */

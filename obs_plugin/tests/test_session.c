@@ -240,6 +240,41 @@ static void refusals_are_told_apart(void)
 	finish(s);
 }
 
+static void what_a_busy_server_gives_up_is_known_with_its_latency(void)
+{
+	struct server *s = talking();
+	const struct session_facts *facts = session_facts(s->session);
+	CHECK(!facts->eased[0] && facts->more_ms == 0 && facts->latency == 3014);
+	say(s, "{\"type\":\"stats\",\"profile\":\"balanced\",\"latency_samples\":3974,\"eased\":\"longer hops\"}");
+	CHECK(!strcmp(facts->eased, "longer hops") && !strcmp(facts->profile, "balanced"));
+	CHECK_EQUAL(facts->latency, 3974);
+	CHECK_EQUAL(facts->more_ms, 20);
+	say(s, "{\"type\":\"stats\",\"profile\":\"low\",\"latency_samples\":3014,\"eased\":\"\"}");
+	CHECK(!facts->eased[0] && facts->more_ms == 0 && facts->latency == 3014);
+	say(s, "{\"type\":\"stats\"}");
+	CHECK(facts->latency == 3014 && !strcmp(facts->profile, "low"));
+	finish(s);
+}
+
+static void who_finds_no_room_knows_how_long_to_wait(void)
+{
+	static const struct {
+		const char *asked;
+		uint32_t ms;
+	} waits[] = {{"5", 5000}, {"0.5", 500}, {"0", 0}, {"-1", 0}, {"1e9", 0}, {"\"x\"", 0}};
+	for (size_t i = 0; i < sizeof(waits) / sizeof(*waits); i++) {
+		struct server *s = begin();
+		char error[200];
+		shake(s, "HTTP/1.1 101 Switching Protocols");
+		snprintf(error, sizeof(error),
+			 "{\"type\":\"error\",\"code\":\"overloaded\",\"message\":\"full\",\"fatal\":true,\"retry_s\":%s}",
+			 waits[i].asked);
+		say(s, error);
+		CHECK_EQUAL(session_facts(s->session)->retry_ms, waits[i].ms);
+		finish(s);
+	}
+}
+
 static void silence_is_noticed_and_ends_it(void)
 {
 	struct server *s = talking();
@@ -283,6 +318,8 @@ int main(void)
 	a_voice_that_needs_its_own_stream_gets_one();
 	a_server_that_does_not_read_costs_audio_not_memory();
 	refusals_are_told_apart();
+	what_a_busy_server_gives_up_is_known_with_its_latency();
+	who_finds_no_room_knows_how_long_to_wait();
 	silence_is_noticed_and_ends_it();
 	nothing_that_arrives_does_harm();
 	return 0;

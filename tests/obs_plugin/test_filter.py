@@ -131,6 +131,10 @@ def test_hotkeys_and_the_dialog(plain: str, server: Server, tmp_path: Path) -> N
         shown = obs.ask("show", 0, "copy")
         assert {one["name"]: one["shown"] for one in shown["properties"]}["away_warning"]
         assert "voice ben" in shown["diagnostics"]
+        server.send(signal.SIGUSR1)
+        obs.wait_for(0, "status", "longer pieces at once, 20 ms later")
+        server.send(signal.SIGUSR2)
+        obs.wait_for(0, "status", "late in the last minute", but="busy")
         obs.ask("show", 0, "test")
         obs.ask("show", 0, "refresh")
         obs.wait(0, trouble=NONE)
