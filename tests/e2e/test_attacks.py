@@ -4,8 +4,10 @@ SECURITY.md tells of each by the name of its test.
 """
 
 import asyncio
+import copy
 import gzip
 import io
+import re
 import select
 import socket
 import threading
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import numpy as np
 import pytest
 import trustme
 from calls import START, FakeVoices
@@ -191,6 +194,63 @@ def test_no_old_other_or_guessed_token_opens_anything(tmp_path: Path) -> None:
     asyncio.run(patient())
 
 
+def test_a_token_that_was_replaced_opens_nothing_and_its_streams_end(tmp_path: Path) -> None:
+    """Rotation: another secret under the same name, while the old one's stream is open."""
+    path, day = tmp_path / "tokens.json", date(2026, 1, 1)
+    write_tokens(path, [Token(name="ada", sha256=digest(SECRET), made=day)])
+
+    async def start(server: Server, token: str, **more: str) -> Any:
+        async with dialled(server.url) as link:
+            said = START.model_copy(update={"token": token, **more})
+            await link.send(said.model_dump_json())
+            return server_message.validate_json(await link.recv())
+
+    async def main() -> None:
+        async with serving(tokens=path) as server, dialled(server.url) as link:
+            await link.send(START.model_copy(update={"token": SECRET}).model_dump_json())
+            ready = server_message.validate_json(await link.recv())
+            assert isinstance(ready, Ready)
+            write_tokens(path, [Token(name="ada", sha256=digest("new-secret"), made=day)])
+            (*_, error), _ = await asyncio.wait_for(rest(link), 20)
+            assert isinstance(error, Failure)
+            assert (error.code, link.close_code) == ("unauthorized", 1008)
+            for more in ({}, {"resume": ready.resume}):
+                refused = await start(server, SECRET, **more)
+                assert isinstance(refused, Failure)
+                assert refused.code == "unauthorized"
+            assert isinstance(await start(server, "new-secret"), Ready)
+            asked = head("/v1/info", own(server), f"Authorization: Bearer {SECRET}")
+            assert "401" in await ask(server, asked)
+
+    asyncio.run(main())
+
+
+def test_what_is_known_of_anothers_stream_does_not_open_it(tmp_path: Path) -> None:
+    """Its session is in the log, its token may have leaked: without its secret, neither helps."""
+    path, day = tmp_path / "tokens.json", date(2026, 1, 1)
+    tokens = {"ada": SECRET, "ben": "timbral_bens"}
+    write_tokens(path, [Token(name=n, sha256=digest(t), made=day) for n, t in tokens.items()])
+
+    async def main() -> None:
+        async with serving(tokens=path) as server, dialled(server.url) as link:
+            await link.send(START.model_copy(update={"token": SECRET}).model_dump_json())
+            ready = server_message.validate_json(await link.recv())
+            assert isinstance(ready, Ready)
+            guesses = (ready.session, digest(ready.resume)[:64], ready.resume[:-1], SECRET)
+            for token in tokens.values():
+                for guess in guesses:
+                    async with dialled(server.url) as other:
+                        asked = {"token": token, "resume": guess}
+                        await other.send(START.model_copy(update=asked).model_dump_json())
+                        told = server_message.validate_json(await other.recv())
+                        assert isinstance(told, Ready)
+                        assert not told.resumed, guess
+                        assert told.session != ready.session
+            assert whole(await speak(link, 0.2), 0.2), "the stream was disturbed"
+
+    asyncio.run(main())
+
+
 DOTS = ("..", "%2e%2e", "..%2f..", "%2e%2e%2f", "..%5c..", "....//", "%252e%252e", "..%00", "..;")
 PLACES: dict[str, Callable[[str], str]] = {
     "preview": lambda dots: f"/v1/voices/{dots}/preview.wav",
@@ -251,10 +311,18 @@ def test_no_file_name_writes_outside_its_folder(tmp_path: Path) -> None:
                 query = {"filename": name, "name": "zoe"}
                 async with http.post(f"{server.url}/v1/voices", data=b"x", params=query) as answer:
                     assert answer.status == 201, name
+                form = b"--7\r\n" + (
+                    f'Content-Disposition: form-data; name="../f"; filename="{name}"\r\n\r\nx'
+                ).encode().replace(b"\x00", b"%00")
+                kind = {"Content-Type": "multipart/form-data; boundary=7"}
+                async with http.post(
+                    f"{server.url}/v1/voices", data=form + b"\r\n--7--\r\n", headers=kind
+                ) as answer:
+                    assert answer.status == 201, name
 
     asyncio.run(main())
     inbox = (tmp_path / "voices").resolve()
-    assert len(seen) == len(names)
+    assert len(seen) == 2 * len(names)
     assert all(inbox in path.resolve().parents for path in seen)
     assert list(tmp_path.iterdir()) == [tmp_path / "voices"]
     assert list(inbox.iterdir()) == [], "files were left behind"
@@ -283,11 +351,43 @@ def test_a_small_body_stays_small(tmp_path: Path) -> None:
     assert max(held) < 32 << 20
 
 
+def bomb(depth: int) -> bytes:
+    """256 KiB that would be 256 MiB, in so many archives one inside the other."""
+    data = bytes(256 << 20) if depth == 1 else bomb(depth - 1)
+    packed, kind = io.BytesIO(), zipfile.ZIP_DEFLATED if depth == 1 else zipfile.ZIP_STORED
+    with zipfile.ZipFile(packed, "w", kind, compresslevel=1) as archive:
+        archive.writestr("voice.pth" if depth == 1 else "inner.zip", data)
+    return packed.getvalue()
+
+
+def overlapping() -> bytes:
+    """An archive of a thousand entries that all are the same megabyte of it."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("0000.pth", np.random.default_rng(1).bytes(1 << 18) * 16)
+        for number in range(1, 1000):
+            info = copy.copy(archive.infolist()[0])
+            info.filename = f"{number:04}.pth"
+            archive.filelist.append(info)
+            archive.NameToInfo[info.filename] = info
+    return packed.getvalue()
+
+
 @pytest.mark.slow
-def test_a_zip_bomb_is_refused_by_what_it_would_unpack_to(tmp_path: Path) -> None:
-    packed = io.BytesIO()  # 256 KiB that would be 256 MiB
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        archive.writestr("voice.pth", bytes(256 << 20))
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: bomb(1), "was refused"),
+        (lambda: bomb(2), "another archive"),
+        (overlapping, "was (refused|not imported)"),
+    ],
+    ids=["a bomb", "a bomb in an archive", "entries on top of each other"],
+)
+def test_a_zip_bomb_is_refused_by_what_it_would_unpack_to(
+    tmp_path: Path, make: Callable[[], bytes], why: str
+) -> None:
+    packed = make()
+    assert len(packed) < 8 << 20
     studio = Studio(ServerConfig(home=tmp_path))
 
     class Importing(FakeVoices):
@@ -301,10 +401,10 @@ def test_a_zip_bomb_is_refused_by_what_it_would_unpack_to(tmp_path: Path) -> Non
             serving(Importing(), home=tmp_path) as server,
             unharmed(server),
             aiohttp.ClientSession() as http,
-            http.post(f"{server.url}/v1/voices", data=io.BytesIO(packed.getvalue())) as answer,
+            http.post(f"{server.url}/v1/voices", data=io.BytesIO(packed)) as answer,
         ):
             assert answer.status == 422
-            assert "was refused" in await answer.text()
+            assert re.search(why, await answer.text())
 
     asyncio.run(main())
     assert list((tmp_path / "voices").iterdir()) == []
@@ -392,6 +492,45 @@ def test_an_upload_that_trickles_makes_room_for_the_next(tmp_path: Path) -> None
             with suppress(aiohttp.ClientError):
                 async with http.post(f"{server.url}/v1/voices", data=trickle()) as answer:
                     assert answer.status == 408
+            async with http.post(f"{server.url}/v1/voices", data=b"whole") as answer:
+                assert answer.status == 201
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+FORM = (
+    "Content-Type: multipart/form-data; boundary=7",
+    "Content-Length: 60000",
+    "Expect: 100-continue",
+)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b"", b"--7\r\nX: ", b'--7\r\nContent-Disposition: form-data; name="name"\r\n\r\na\r\n'],
+    ids=["nothing of a form", "a part's head", "one small part after the other"],
+)
+def test_a_form_that_trickles_makes_room_for_the_next(tmp_path: Path, piece: bytes) -> None:
+    async def main() -> None:
+        limits = Limits(upload_pause_s=0.5, upload_bytes_per_s=1000)
+        async with serving(home=tmp_path, limits=limits) as server, aiohttp.ClientSession() as http:
+            reader, writer = await connected(server)
+            writer.write(head("/v1/voices", own(server), *FORM, method="POST"))
+
+            async def trickle() -> None:
+                while True:
+                    writer.write(piece[:1] if piece.endswith(b"X: ") else piece)
+                    await writer.drain()
+                    await asyncio.sleep(0.1)
+
+            writer.write(piece)
+            trickling = asyncio.create_task(trickle())
+            said = b""
+            while b"408" not in said and b"400" not in said:
+                said = await asyncio.wait_for(reader.readline(), 20)
+                assert said, "no answer came"
+            trickling.cancel()
+            writer.close()
             async with http.post(f"{server.url}/v1/voices", data=b"whole") as answer:
                 assert answer.status == 201
 

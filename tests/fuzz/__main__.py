@@ -13,8 +13,9 @@ import time
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import IO
 
-from fuzz.engine import Finding, Score, play
+from fuzz.engine import Score, play
 from fuzz.pieces import pieces_of, run, target_of
 from fuzz.targets import TARGETS
 
@@ -32,12 +33,15 @@ def main() -> int:
     _say(f"{total} cases, seed {given.seed}, {given.workers} processes")
     scores = {target.name: Score(target.name) for target in chosen}
     told = 0.0
-    for played in run(pieces, given.seed, given.workers, scores):
-        lasted = time.monotonic() - began
-        if lasted - told >= TOLD_S and played:
-            told, left = lasted, lasted * (total - played) / played
-            found = sum(len(score.findings) for score in scores.values())
-            _say(f"{played} of {total}, {found} found, {lasted:.0f} s, about {left:.0f} s left")
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    with given.out.open("w", encoding="utf-8") as out:
+        for played, part in run(pieces, given.seed, given.workers, scores):
+            lasted = time.monotonic() - began
+            if lasted - told >= TOLD_S and part > 0.0:
+                told, left = lasted, lasted * (1.0 - part) / part
+                found = _write(scores, out)
+                _say(f"{played} of {total}, {found} found, {lasted:.0f} s, about {left:.0f} s left")
+        _write(scores, out)
     return _sum_up(scores, time.monotonic() - began, given.out)
 
 
@@ -74,7 +78,11 @@ def _sum_up(scores: dict[str, Score], seconds: float, out: Path) -> int:
         _say(f"{name:10}{row}{len(score.findings):>7}  {became}")
     played = sum(score.played for score in scores.values())
     _say(f"{played} cases in {seconds:.0f} s, {len(found)} found")
-    _write(found, out)
+    for error, count in Counter(each.error[:120] for each in found).most_common(20):
+        first = next(each for each in found if each.error.startswith(error))
+        _say(f"{count:>6}  {error}\n        {first.repeat}")
+    if found:
+        _say(f"all are in {out}")
     return 1 if found else 0
 
 
@@ -82,15 +90,14 @@ def _most(became: Counter[str]) -> list[tuple[str, int]]:
     return became.most_common(6)
 
 
-def _write(found: list[Finding], out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps({**asdict(each), "repeat": each.repeat}) for each in found]
-    out.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-    for error, count in Counter(each.error[:120] for each in found).most_common(20):
-        first = next(each for each in found if each.error.startswith(error))
-        _say(f"{count:>6}  {error}\n        {first.repeat}")
-    if found:
-        _say(f"all are in {out}")
+def _write(scores: dict[str, Score], out: IO[str]) -> int:
+    """Write down what was found, all anew; how much it is."""
+    found = [each for score in scores.values() for each in score.findings]
+    out.seek(0)
+    out.truncate()
+    out.writelines(f"{json.dumps({**asdict(each), 'repeat': each.repeat})}\n" for each in found)
+    out.flush()
+    return len(found)
 
 
 def _say(text: str) -> None:

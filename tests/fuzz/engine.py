@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from server.figures import resident_bytes
+
 MOST_TRACE = 4000  # characters kept of a traceback
 
 
@@ -106,7 +108,7 @@ def play(
 ) -> Score:
     """Play the cases of those numbers; `told` hears how many are done, case by case."""
     score, began = Score(target.name), time.monotonic()
-    before = highest_memory()
+    highest, held = highest_memory(), resident_bytes() or 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with target.open(folder) as cases:
@@ -117,7 +119,7 @@ def play(
                     score.findings.append(finding(target, seed, played.number, played.error))
                 told(score.played)
     score.seconds = time.monotonic() - began
-    score.grown = highest_memory() - before
+    score.grown = max(highest_memory() - highest, (resident_bytes() or 0) - held)
     if score.grown > target.most_b:
         grown = Broken(f"the process grew by {score.grown >> 20} MiB")
         score.findings.append(finding(target, seed, -1, grown))

@@ -31,6 +31,11 @@ class Piece:
     first: int
     count: int
 
+    @property
+    def seconds(self) -> float:
+        """About how long it takes."""
+        return self.count / PER_S.get(self.target, 100)
+
 
 @dataclass
 class Work:
@@ -52,9 +57,14 @@ def pieces_of(targets: list[Target], share: float) -> Iterator[Piece]:
             yield Piece(target.name, first, min(size, cases - first))
 
 
-def run(pieces: list[Piece], seed: int, workers: int, scores: dict[str, Score]) -> Iterator[int]:
-    """Play all pieces into `scores`; gives how many cases are played, now and then."""
+def run(
+    pieces: list[Piece], seed: int, workers: int, scores: dict[str, Score]
+) -> Iterator[tuple[int, float]]:
+    """Play all pieces into `scores`; gives how many cases are played, and which part of the work
+    that is, now and then.
+    """
     waiting, running, played = list(pieces), list[Work](), 0
+    whole, part = sum(piece.seconds for piece in pieces), 0.0
     while waiting or running:
         while waiting and len(running) < workers:
             running.append(_begin(waiting.pop(0), seed))
@@ -65,8 +75,10 @@ def run(pieces: list[Piece], seed: int, workers: int, scores: dict[str, Score]) 
                 running.remove(work)
                 work.process.join()
                 played += work.piece.count
+                part += work.piece.seconds / whole
                 _add(scores[work.piece.target], score)
-        yield played + sum(work.done for work in running)
+        under = sum(work.done * work.piece.seconds / work.piece.count for work in running)
+        yield played + sum(work.done for work in running), part + under / whole
 
 
 def _begin(piece: Piece, seed: int) -> Work:
