@@ -268,9 +268,10 @@ def furnish(config: ServerConfig, providers: Mapping[str, str], figures: Figures
     """
     gpus = sum(map(on_gpu, providers.values()))
     cores = max(1, config.workers - gpus)
+    sizes = BATCHES if config.batch > 1 else BATCHES[:1]
     return Rooms(
         [
-            Room(device, 1, figures, easing=config.easing, most=max(BATCHES), sizes=BATCHES)
+            Room(device, 1, figures, easing=config.easing, most=max(sizes), sizes=sizes)
             if on_gpu(provider)
             else Room(device, cores, figures, easing=config.easing, most=config.batch)
             for device, provider in providers.items()
