@@ -30,7 +30,6 @@ from websockets.exceptions import ConnectionClosed
 
 from clients.link import SEND_BUFFER
 from server.config import ServerConfig, cores
-from server.ladder import Ladder
 from server.line import Opened
 from server.logs import open_logs
 from server.protocol import (
@@ -45,6 +44,7 @@ from server.protocol import (
 )
 from server.service import run
 from stream.audio import Audio
+from stream.ladder import Ladder
 
 TESTS = Path(__file__).parent
 RATE, FRAME = 48_000, 960  # Hz, and samples of 20 ms
@@ -246,6 +246,12 @@ class Wire:
         """From now on nothing comes through, and nobody is told."""
         self._whole.clear()
 
+    def tear(self) -> None:
+        """All connections break off, now."""
+        for end in self._ends:
+            end.transport.abort()
+        self._ends.clear()
+
     @asynccontextmanager
     async def open(self) -> AsyncGenerator["Wire", None]:
         """Take connections at `url`."""
@@ -254,8 +260,7 @@ class Wire:
         try:
             yield self
         finally:
-            for end in self._ends:
-                end.transport.abort()
+            self.tear()
             server.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
