@@ -193,8 +193,11 @@ class Places:
 
 
 def usage_path(config: ServerConfig) -> Path | None:
-    """Where minutes are kept: beside the tokens that have them."""
-    return config.tokens.with_suffix(".usage.json") if config.tokens is not None else None
+    """Where minutes are kept: beside the tokens that have them, by each replica for itself."""
+    if config.tokens is None:
+        return None
+    own = f".{config.replica}.usage.json" if config.replica else ".usage.json"
+    return config.tokens.with_suffix(own)
 
 
 def _used_up(holder: Pass) -> Refused:

@@ -36,6 +36,9 @@ def test_wrong_settings_are_named() -> None:
         ServerConfig(workers=0)
     with pytest.raises(ConfigError, match="max_streams"):
         ServerConfig(max_streams=0)
+    for name in ("a.b", "a b", "ä", "a" * 33):
+        with pytest.raises(ConfigError, match="no name of a replica"):
+            ServerConfig(replica=name)
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8765", "127.0.0.1:1", "[::1]:8765"])

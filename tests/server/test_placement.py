@@ -91,6 +91,7 @@ def test_ray_is_told_how_many_servers_are_wanted() -> None:
     )
     assert deployed.replicas_wanted(context) == (3, {})
     context.target_num_replicas = 3
+    context.aggregated_metrics = {"fullness": {"one": 0.1, "two": 0.1}}
     assert deployed.replicas_wanted(context) == (3, {}), "one is starting: nothing is known of it"
     context.aggregated_metrics = {"fullness": {"one": 0.1, "two": 0.1, "three": 0.0}}
     count, context.policy_state = deployed.replicas_wanted(context)

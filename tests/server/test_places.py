@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from server.config import ServerConfig
 from server.failures import Refused
-from server.places import Ledger, Pass, Places
+from server.places import Ledger, Pass, Places, usage_path
 
 TODAY = date(2026, 3, 1)
 
@@ -132,3 +133,11 @@ def test_a_new_day_begins_with_nothing_used(tmp_path: Path) -> None:
 def test_a_damaged_file_of_minutes_counts_as_nothing_used(tmp_path: Path, text: str) -> None:
     (tmp_path / "u.json").write_text(text)
     assert Ledger(tmp_path / "u.json", lambda: TODAY).seconds("ada") == 0.0
+
+
+def test_each_replica_keeps_minutes_of_its_own_beside_the_tokens(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.json"
+    kept = [usage_path(ServerConfig(tokens=tokens, replica=name)) for name in ("", "a", "b-2")]
+    names = ["tokens.usage.json", "tokens.a.usage.json", "tokens.b-2.usage.json"]
+    assert kept == [tmp_path / name for name in names]
+    assert usage_path(ServerConfig(replica="a")) is None
