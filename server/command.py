@@ -107,7 +107,7 @@ def serve(
         "log": log,
     }
     settings = load_config(config, os.environ, flags)
-    run(settings, lambda running: typer.echo(greeting(running, settings.port)), context.obj)
+    run(settings, lambda running: typer.echo(greeting(running, settings)), context.obj)
 
 
 @tokens.command("add")

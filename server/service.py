@@ -4,13 +4,16 @@ import asyncio
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from server.app import Server, Voices
 from server.config import ServerConfig
 from server.jobs import OpenJobs
 from server.logs import close_logs, open_logs
 from server.warm import Running
+
+EVERYWHERE: Final = frozenset({"0.0.0.0", "[::]"})
 
 
 async def run(
@@ -94,18 +97,28 @@ def _on_signals(loop: asyncio.AbstractEventLoop, tell: Callable[[int], None]) ->
     return {n: signal.signal(n, caught) for n in (signal.SIGINT, signal.SIGTERM)}
 
 
-def greeting(running: Running, port: int) -> str:
-    """What a person is told who started the server, asking for `port`."""
+def greeting(running: Running, config: ServerConfig) -> str:
+    """What a person is told who started the server with these settings."""
     warm = running.warm
     delays = ", ".join(f"{name} {ms:.0f} ms" for name, ms in warm.latencies.items())
     runs = ", ".join(
         f"{provider} ({warm.why.get(device, device)})"
         for device, provider in warm.providers.items()
     )
-    elsewhere = "" if port == ServerConfig().port else f" --server {running.url}"
     return (
         f"timbral listens on {running.url}\n"
         f"  voice     {running.voice} on {runs}\n"
         f"  latency   {delays}, before computing and network\n"
-        f"  try it    timbral send speech.wav out.wav{elsewhere}"
+        f"  try it    timbral send speech.wav out.wav{_options(running.url, config)}"
     )
+
+
+def _options(url: str, config: ServerConfig) -> str:
+    """What `timbral send` on this machine needs to find the server; NAME and TOKEN are people's."""
+    address = urlsplit(url)
+    host = address.netloc.rpartition(":")[0]
+    if host in EVERYWHERE:  # is no address to go to, and in no certificate
+        host = "NAME" if address.scheme == "https" else "127.0.0.1"
+    there = f"{address.scheme}://{host}:{address.port}"
+    server = "" if there == f"http://127.0.0.1:{ServerConfig().port}" else f" --server {there}"
+    return server + (" --token TOKEN" if config.token or config.tokens else "")
