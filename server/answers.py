@@ -1,7 +1,7 @@
 """What the server says over HTTP as JSON: the models that answers are made of."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
@@ -72,7 +72,9 @@ class JobTold(Told):
     name: str = Field(description="the song's file")
     state: Literal["waiting", "running", "done", "failed", "cancelled"]
     settings: dict[str, Any] = Field(description="as asked")
-    steps: dict[str, tuple[int, int]] = Field(description="by a step's name: done, of all")
+    steps: dict[str, Annotated[list[int], Field(min_length=2, max_length=2)]] = Field(
+        description="by a step's name: done, of all"
+    )
     made: float
     began: float | None
     ended: float | None

@@ -12,6 +12,7 @@ from offline.jobs.job import Job, State
 from offline.jobs.runner import KEEP_SECONDS, MOST_KEPT
 from server.app import PAGES, Server
 from server.config import Limits, ServerConfig
+from server.inbox import MOST_PARTS
 from server.jobs import ALIVE_S, MOST_LISTENERS
 from server.protocol import (
     HEADER,
@@ -143,6 +144,7 @@ def test_figures_are_those_of_the_code() -> None:
         f"a comment comes every {ALIVE_S:g} s",
         f"may listen to {MOST_LISTENERS} at once",
         f"slower than {limits.upload_bytes_per_s} bytes a second",
+        f"A form has {MOST_PARTS} parts at most",
         f"at most {MAX_TEXT // 1024} KiB, a binary frame {MAX_AUDIO // 1024} KiB",
     ):
         assert figure in " ".join(PAGE.split()), figure
