@@ -125,7 +125,7 @@ def test_what_a_busy_machine_gives_up_is_said_with_what_it_means_for_the_latency
     assert told
     for eased, more, what, latency in (
         ("light pitch", 0, "the pitch is found the light way", "latency is as before"),
-        ("less context", 0, "words may be less clear", "latency is as before"),
+        ("less context", 0, "voices of full size hear less of the past", "latency is as before"),
         ("longer hops", 960, "longer pieces are converted at once", "latency is 20 ms more"),
         ("something new", 0, "something new", "latency is as before"),
     ):
