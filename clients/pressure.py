@@ -9,7 +9,9 @@ from server.protocol import Ready, Stats
 GIVEN_UP: Final[Mapping[str, str]] = MappingProxyType(
     {
         "light pitch": "the pitch is found the light way",
-        "less context": "pitch the light way, and voices of full size hear less of the past",
+        "less context": (
+            "the pitch is found the light way, and voices of full size hear less of the past"
+        ),
         "longer hops": "longer pieces are converted at once",
         "longest hops": "the longest pieces are converted at once",
     }

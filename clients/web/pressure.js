@@ -2,7 +2,7 @@
 
 const GIVEN_UP = {
   "light pitch": "the pitch is found the light way",
-  "less context": "pitch the light way, and voices of full size hear less of the past",
+  "less context": "the pitch is found the light way, and voices of full size hear less of the past",
   "longer hops": "longer pieces are converted at once",
   "longest hops": "the longest pieces are converted at once",
 };
