@@ -20,7 +20,9 @@ MAX_POSITION: Final = 2**63 - 1  # the last sample of any frame lies before it
 Rate = Literal[8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000]
 Encoding = Literal["s16le", "f32le"]
 ProfileName = Literal["auto", "low", "balanced", "quality", "relaxed"]
-F0Method = Literal["swift", "crepe-tiny", "crepe-full", "rmvpe", "fcpe", "pm", "harvest", "dio"]
+F0Method = Literal[
+    "swift", "harmonic", "crepe-tiny", "crepe-full", "rmvpe", "fcpe", "pm", "harvest", "dio"
+]
 F0Blend = Literal["median", "mean", "min", "max"]
 Scale = Literal["chromatic", "major", "minor"]
 ErrorCode = Literal[

@@ -5,7 +5,9 @@ from typing import Literal, get_args
 
 from stream.errors import ConfigError
 
-F0Method = Literal["swift", "crepe-tiny", "crepe-full", "rmvpe", "fcpe", "pm", "harvest", "dio"]
+F0Method = Literal[
+    "swift", "harmonic", "crepe-tiny", "crepe-full", "rmvpe", "fcpe", "pm", "harvest", "dio"
+]
 F0Blend = Literal["median", "mean", "min", "max"]
 Scale = Literal["chromatic", "major", "minor"]
 

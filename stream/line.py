@@ -28,7 +28,7 @@ from stream.resample import Resampler
 from stream.ring import Ring
 from stream.stretch import Index, Stretch
 
-LIGHT: tuple[F0Method, ...] = ("swift",)  # the detector that costs least
+LIGHT: tuple[F0Method, ...] = ("harmonic",)  # the detector that costs least
 Lap = Callable[[str], AbstractContextManager[None]]
 """Called with a stage's name, times what runs inside; `stream.timing` has one."""
 
@@ -88,7 +88,6 @@ class Line:
         self._awake = False  # whether the last frame was inferred
         self._hearing: Hearing | None = None
         self._speech: Speech | None = None
-        self._next_f0: Audio | None = None  # of the second frame of a pair
         self._loudness = Loudness()
         self._melody = Melody(match, gaps=voice.card.unvoiced == "interpolated")
         self._to_rate = Resampler(self._stretch.rate, rate)
@@ -117,7 +116,7 @@ class Line:
         speech = np.zeros((self._said(self._next + len(opened)) - begin, self._frame), np.float32)
         for start, stop in runs(awake):
             if start > 0 or not self._awake:
-                self._hearing = self._speech = self._next_f0 = None
+                self._hearing = self._speech = None
             sound = self._speak(self._next + start, stop - start, controls)
             at = self._said(self._next + start) - begin
             speech[at : at + len(sound)] = sound
@@ -200,33 +199,12 @@ class Line:
         return self._melody.step(f0, len(f0) - FRAMES_PER_CONTENT * n, controls)
 
     def _detected(self, since: int, until: int, delay: int, controls: Controls) -> Audio:
-        """f0 [2 (n + delay)] of the content frames from `since` on, as heard.
-
-        Law of `light_f0`, with a voice that takes any cut: the second frame of a pair has the f0
-        that was provisional when the first one's was committed, however the frames are grouped.
-        """
-        light, whole = self.profile.light_f0, self._voice.whole_hops
-        methods = LIGHT if light else controls.f0_methods
+        """f0 [2 (n + delay)] of the content frames from `since` on, as heard."""
+        methods = LIGHT if self.profile.light_f0 else controls.f0_methods
         detector = self._voice.detectors.live(methods, controls.f0_blend)
-
-        def find(first: int, count: int) -> Audio:
-            end = (first + count + delay) * CONTENT_HOP
-            window = self._heard.read(end - detector.window(count, delay), end)
-            return detector(window, count, delay, together=whole)
-
-        if not light or whole or delay == 0:
-            self._next_f0 = None
-            return find(since, until - since)
-        parts: list[Audio] = []
-        for frame in range(since, until):
-            if frame % 2 == 0 or self._next_f0 is None:
-                found = find(frame, 1)
-                parts.append(found[:FRAMES_PER_CONTENT])
-                self._next_f0 = found[FRAMES_PER_CONTENT : 2 * FRAMES_PER_CONTENT]
-            else:
-                parts.append(self._next_f0)
-                self._next_f0 = None
-        return np.concatenate([*parts, np.zeros(FRAMES_PER_CONTENT * delay, np.float32)])
+        n, end = until - since, (until + delay) * CONTENT_HOP
+        window = self._heard.read(end - detector.window(n, delay), end)
+        return detector(window, n, delay, together=self._voice.whole_hops)
 
     def _stretched(self, f0: Audio, said: int, since: int, count: int) -> Audio:
         """The pitch of every 10 ms frame said: as much lower as it will be played faster."""

@@ -18,7 +18,7 @@ class Profile:
 
     Longer hops cost less compute and more latency. Look-ahead and context are for voices whose
     encoder hears a window; the starter's has its own memory, and a look-ahead of its own. With
-    `light_f0` the lightest detector finds the pitch, of two content frames at a time.
+    `light_f0` the lightest detector finds the pitch, whatever the controls name.
     """
 
     name: ProfileName

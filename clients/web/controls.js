@@ -4,6 +4,7 @@
 const DETECTORS = {
   // those that work live; the others are for files
   swift: "SwiftF0",
+  harmonic: "Harmonic (light)",
   "crepe-tiny": "CREPE tiny",
   "crepe-full": "CREPE full",
   rmvpe: "RMVPE",

@@ -59,7 +59,9 @@ def test_ring_gate_and_pitch_match_cost_next_to_nothing() -> None:
     assert part(hop, 1000) < 0.01
 
 
-@pytest.mark.parametrize(("method", "budget"), [("swift", 0.2), ("crepe-tiny", 0.8)])
+@pytest.mark.parametrize(
+    ("method", "budget"), [("swift", 0.2), ("harmonic", 0.02), ("crepe-tiny", 0.8)]
+)
 def test_a_detector_keeps_its_budget(method: F0Method, budget: float) -> None:
     detector = Detectors(Path())[method]
     window = SOUND[: detector.window(1, 2)]

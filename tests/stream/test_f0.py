@@ -1,6 +1,7 @@
 """What every detector must do that the package ships, and each one's own law."""
 
 import doctest
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import stream.models.f0.detector
 from stream.audio import ANALYSIS_RATE, CONTENT_HOP, Audio
 from stream.controls import F0_METHODS, F0Method
 from stream.errors import AssetMissing, ConfigError
+from stream.models.chorus import together
 from stream.models.f0 import Crepe, Detectors, F0Detector, SwiftF0, centres
 from stream.models.f0.detector import hold_newest
 from stream.models.f0.detectors import ASSETS
@@ -21,7 +23,7 @@ SWIFT, CREPE = ASSETS / "swift-f0.onnx", ASSETS / "crepe-tiny.onnx"
 SPEECH = Path(__file__).parents[1] / "speech"
 DELAY = 2  # content frames of look-ahead
 NAMED = Detectors(Path())
-SHIPPED: tuple[F0Method, ...] = ("swift", "crepe-tiny")
+SHIPPED: tuple[F0Method, ...] = ("swift", "harmonic", "crepe-tiny")
 BOTH = pytest.mark.parametrize("detector", [NAMED[name] for name in SHIPPED], ids=SHIPPED)
 
 
@@ -137,6 +139,7 @@ def test_what_is_heard_together_is_nearly_what_is_heard_one_by_one(
     x = clip("0880")[16_000 : 16_000 + detector.window(hop, delay)]
     one_by_one, together = detector(x, hop, delay), detector(x, hop, delay, together=True)
     assert together.shape == one_by_one.shape
+    together, one_by_one = together[: 2 * hop], one_by_one[: 2 * hop]  # what is committed
     assert np.mean((together > 0.0) == (one_by_one > 0.0)) >= 0.7
     both = (together > 0.0) & (one_by_one > 0.0)
     if both.any():
@@ -219,6 +222,8 @@ def test_swift_hears_spectra_through_a_hann_window_at_its_own_level() -> None:
     [
         ("swift", 1.0, 0.97, 5.0, 0.005),
         ("swift", 0.03, 0.97, 5.0, 0.005),
+        ("harmonic", 1.0, 0.96, 7.0, 0.01),
+        ("harmonic", 0.01, 0.96, 7.0, 0.01),
         ("crepe-tiny", 1.0, 0.87, 15.0, 0.06),
     ],
 )
@@ -234,6 +239,36 @@ def test_on_speech_it_agrees_with_a_detector_that_hears_everything(
     assert np.median(apart) < median
     assert np.mean(apart > 200.0) < gross
     assert 0.3 < np.mean(best > 0.0) < 0.9
+
+
+def test_harmonic_hears_no_level_and_no_more_than_forty_milliseconds_ahead() -> None:
+    """Law: what it commits depends on the sound's shape, up to two content frames after it."""
+    detector, n = NAMED["harmonic"], 20
+    x = clip("0880")[16_000 : 16_000 + detector.window(n, 8)]
+    near = x[: detector.window(n, DELAY)]
+    committed = detector(near, n, DELAY)[: 2 * n]
+    assert (committed > 0.0).any()
+    np.testing.assert_array_equal(detector(x, n, 8)[: 2 * n], committed)
+    for db in (-10, -40):
+        quiet = detector(near * np.float32(10 ** (db / 20)), n, DELAY)[: 2 * n]
+        np.testing.assert_allclose(quiet, committed, rtol=1e-4)
+
+
+def test_harmonic_hears_several_streams_in_one_call() -> None:
+    detector = NAMED["harmonic"]
+    x = clip("0880")
+    starts = range(8_000, 40_000, 4_000)
+    windows = [x[start : start + detector.window(2, DELAY)] for start in starts]
+    alone = [detector(window, 2, DELAY) for window in windows]
+    assert any(f0.any() for f0 in alone)
+    calls: list[str] = []
+    ended = together(
+        [partial(detector, window, 2, DELAY) for window in windows],
+        lambda name, _seconds: calls.append(name),
+    )
+    assert calls == ["harmonic-f0"]
+    for one, of_many in zip(alone, ended, strict=True):
+        np.testing.assert_allclose(of_many.value, one, rtol=1e-4)
 
 
 def test_crepe_prefers_the_octave_below_when_it_shows() -> None:

@@ -71,13 +71,14 @@ def test_a_package_that_is_not_there_is_named(
 @pytest.fixture(scope="module")
 def heard(speech: Audio) -> dict[F0Method, Audio]:
     """6 s of one man reading, by every detector that is here without a download."""
-    methods: tuple[F0Method, ...] = ("swift", "crepe-tiny", "pm", "harvest", "dio")
+    methods: tuple[F0Method, ...] = ("swift", "harmonic", "crepe-tiny", "pm", "harvest", "dio")
     return {method: NAMED[method].detect_file(speech[: 6 * ANALYSIS_RATE]) for method in methods}
 
 
 @pytest.mark.parametrize(
     ("method", "voicing", "median", "gross"),
     [
+        ("harmonic", 0.95, 8.0, 0.01),
         ("crepe-tiny", 0.85, 12.0, 0.05),
         ("pm", 0.88, 9.0, 0.01),
         ("harvest", 0.65, 12.0, 0.05),  # WORLD's voice much of what is none

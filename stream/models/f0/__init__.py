@@ -6,6 +6,7 @@ from stream.models.f0.detector import FAINT, HIGHEST_HZ, LOWEST_HZ, F0Detector, 
 from stream.models.f0.detectors import Detectors
 from stream.models.f0.ensemble import Ensemble
 from stream.models.f0.fcpe import Fcpe
+from stream.models.f0.harmonic import Harmonic
 from stream.models.f0.rmvpe import Rmvpe
 from stream.models.f0.swift import SwiftF0
 
@@ -18,6 +19,7 @@ __all__ = [
     "Ensemble",
     "F0Detector",
     "Fcpe",
+    "Harmonic",
     "Rmvpe",
     "SwiftF0",
     "centres",

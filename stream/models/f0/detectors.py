@@ -16,6 +16,7 @@ from stream.models.f0.crepe import Crepe
 from stream.models.f0.detector import F0Detector
 from stream.models.f0.ensemble import Ensemble
 from stream.models.f0.fcpe import Fcpe
+from stream.models.f0.harmonic import Harmonic
 from stream.models.f0.recordings import RecordingMethod, WholeRecording, only_files
 from stream.models.f0.rmvpe import Rmvpe, RmvpeFromMel, RmvpeFromSound
 from stream.models.f0.swift import SwiftF0
@@ -25,7 +26,11 @@ CORES = os.cpu_count() or 1
 Load = Callable[[Path, Device], F0Detector]
 
 SHIPPED: Mapping[F0Method, tuple[str, Load]] = MappingProxyType(
-    {"swift": ("swift-f0.onnx", SwiftF0), "crepe-tiny": ("crepe-tiny.onnx", Crepe)}
+    {
+        "swift": ("swift-f0.onnx", SwiftF0),
+        "harmonic": ("harmonic-f0.onnx", Harmonic),
+        "crepe-tiny": ("crepe-tiny.onnx", Crepe),
+    }
 )
 INSTALLED: Mapping[DetectorKind, Load] = MappingProxyType(
     {
