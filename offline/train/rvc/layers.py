@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from offline.train import layers
+
 SLOPE = 0.1
 NEAR = 10
 """Frames to either side that attention knows the distance to."""
@@ -80,17 +82,11 @@ class NormedUpsampling(Normed):
         return F.conv_transpose1d(x, self.weight, self.bias, self.rate, self.padding)
 
 
-class ChannelNorm(nn.Module):
-    """Layer normalisation over the channels."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.ones(channels))
-        self.beta = nn.Parameter(torch.zeros(channels))
+class ChannelNorm(layers.ChannelNorm):
+    """Layer normalisation over the channels of [B, C, T]."""
 
     def forward(self, x: Tensor) -> Tensor:
-        size = (self.gamma.shape[0],)
-        return F.layer_norm(x.transpose(1, 2), size, self.gamma, self.beta).transpose(1, 2)
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)
 
 
 class Attention(nn.Module):
