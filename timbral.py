@@ -1,6 +1,7 @@
 """The command `timbral`: puts together the verbs of all areas, and says errors in one line."""
 
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +11,17 @@ import clients.command
 import offline.command
 import server.command
 import stream.command
-from stream.device import AUTO
+from stream.device import AUTO, CPU
 from stream.errors import TimbralError
 from stream.options import DeviceName, Profile, VoiceName
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from server.config import ServerConfig
     from server.jobs import Jobs
+    from stream.models.store import Store
+    from stream.models.voice import Voice
 
 app = typer.Typer(
     name="timbral",
@@ -76,35 +81,37 @@ def bench(
     easing: Annotated[
         bool, typer.Option(help="With --streams: whether the server may give something up.")
     ] = True,
-    speech: Annotated[
-        Path | None, typer.Option(help="With --streams: what is said.  [default: a preview]")
-    ] = None,
+    speech: Annotated[Path | None, typer.Option(help="What is said.  [default: a preview]")] = None,
+    parity: Annotated[
+        bool, typer.Option("--parity", help="Also compare the device with the processor.")
+    ] = False,
 ) -> None:
     """Measure what a voice costs here, and how many streams this machine bears.
 
     Prints Markdown: each stage and the whole against its budget; with --streams a real server with
     real clients, up to the first number of them that is not served in time. Exit status 1 when
-    something is not always in time.
+    something is not always in time, or --parity finds a difference that could be heard.
 
     \b
     Examples:
       timbral bench
       timbral bench --profile low --seconds 60
-      timbral bench --streams 16 --device cuda
+      timbral bench --parity --streams 64 --device cuda
     """
     from stream.bench import bench as run
     from stream.bench import header
     from stream.controls import Controls
     from stream.models.store import STARTER, Store
 
-    store = Store()
+    store = Store(shared=streams is not None)
     loaded = store.load(voice, device)
+    said = speech or store.preview(voice) or store.preview(STARTER)
+    assert said is not None  # the package has the starter's
+    compared = _compared(store, loaded, said) if parity else ()
     if streams:
-        from server.load import Load, load
+        from server.load import Load, load, places
 
-        said = speech or store.preview(voice) or store.preview(STARTER)
-        assert said is not None  # the package has the starter's
-        settings = {"device": str(device), "easing": str(easing).lower()}
+        settings = {"device": str(device), "easing": str(easing).lower(), **places(streams)}
         settings |= {"batch": "1"} if one_by_one else {}
         typer.echo(f"{header(loaded, device)}\n- profile: {profile}, server settings: {settings}\n")
         pieces = load(Load(streams, seconds or 6.0, voice, profile, said, settings))
@@ -113,10 +120,17 @@ def bench(
         chosen = list(profiles.values()) if profile == "auto" else [profiles[profile]]
         pieces = run(loaded, device, chosen, seconds or 20.0, Controls())
     in_time = True
-    for piece, kept_up in pieces:
+    for piece, kept_up in chain(pieces, compared):
         in_time &= kept_up
         typer.echo(piece)
     raise typer.Exit(0 if in_time else 1)
+
+
+def _compared(store: "Store", voice: "Voice", said: Path) -> "Iterator[tuple[str, bool]]":
+    """A report of how far `voice` is from itself on the processor."""
+    from stream.parity import parity, speech_of
+
+    return parity(voice, store.load(voice.card.name, CPU), speech_of(said))
 
 
 @app.command()

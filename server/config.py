@@ -117,7 +117,7 @@ class ServerConfig:
         str, "its name among several servers behind one address: letters, digits, `-` and `_`"
     ] = ""
     workers: Annotated[int, "threads that convert", "one a core"] = field(default_factory=cores)
-    batch: Annotated[int, "hops converted together at most; on a GPU 32"] = 8
+    batch: Annotated[int, "hops converted together at most; on a GPU 32, unless it is 1"] = 8
     max_streams: Annotated[
         int, "streams at once at most; fewer when what is measured leaves no room for more"
     ] = 64

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from server.config import ServerConfig
 from stream.errors import ConfigError
 
 COLUMNS = (
@@ -37,6 +38,24 @@ class Load:
     profile: str
     speech: Path
     settings: dict[str, str]
+
+
+def places(streams: int) -> dict[str, str]:
+    """Settings of a server that takes so many streams from one machine, where the defaults don't.
+
+    >>> places(100)
+    {'max_streams': '100', 'limits_connections_an_address': '400', 'limits_connections': '1024'}
+    """
+    usual = ServerConfig()
+    if streams <= usual.max_streams:
+        return {}
+    address = max(usual.limits.connections_an_address, 4 * streams)
+    every = max(usual.limits.connections, 8 * streams)
+    return {
+        "max_streams": str(streams),
+        "limits_connections_an_address": str(address),
+        "limits_connections": str(every),
+    }
 
 
 def load(asked: Load) -> Iterator[tuple[str, bool]]:

@@ -32,6 +32,11 @@ class Memory(Protocol):
         ...
 
     @property
+    def told(self) -> str:
+        """Where states lie, in words."""
+        ...
+
+    @property
     def initial(self) -> State:
         """The memory before the first call: zeros."""
         ...
@@ -46,6 +51,8 @@ class HostState:
 
     turn   held during a call, where a device does one thing after another
     """
+
+    told = "states with the caller"
 
     def __init__(
         self,

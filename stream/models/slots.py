@@ -149,6 +149,12 @@ class DeviceState:
         self._grown = self.tables.grown
         self.provider: str = session.get_providers()[0]
 
+    @property
+    def told(self) -> str:
+        """Where states lie, in words, and whether calls are captured."""
+        calls = "captured as graphs" if self.captures else "not captured"
+        return f"states in tables in {self._place.kind} memory, calls {calls}"
+
     def answers(self, calls: Sequence[Call]) -> list[Answer]:
         """As few runs as the sizes of batches allow; see `Memory`."""
         most = self._sizes[-1]
