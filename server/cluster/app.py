@@ -28,6 +28,7 @@ log = logging.getLogger("timbral.cluster")
 BEAT_S = 0.5
 HEARS_S = 2.0  # Ray itself would wait for an entrance until there is one
 STARTS_S = 2.0  # longer than `drain_s` and `grace_s` together: then Ray kills
+LOOK_S = 2.0  # between two of what decides how many servers there are
 FULLNESS, ENTRANCE = "fullness", "entrance"
 
 
@@ -166,7 +167,13 @@ def build(options: Options, config: ServerConfig, open_voices: Callable[..., Any
     if options.most is not None:
         policy = AutoscalingPolicy(policy_function=f"{__name__}:{replicas_wanted.__name__}")
         scale = AutoscalingConfig(
-            min_replicas=options.replicas, max_replicas=options.most, policy=policy
+            min_replicas=options.replicas,
+            max_replicas=options.most,
+            policy=policy,  # which has its own patience
+            upscale_delay_s=0.0,
+            downscale_delay_s=0.0,
+            metrics_interval_s=LOOK_S,
+            look_back_period_s=2 * LOOK_S,
         )
         count = {"autoscaling_config": scale}
     converters: Any = serve.deployment(

@@ -37,19 +37,38 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Generator[str, None, None]:
-    """The address of the entrance of two servers."""
-    ray: Any = pytest.importorskip("ray", reason=WHY)
-    serve: Any = pytest.importorskip("ray.serve", reason=WHY)
-    (port,) = free_ports(1)
+def begin(ray: Any) -> None:
+    """Start Ray on two cores."""
     ray.init(
         num_cpus=2,
         include_dashboard=False,
         log_to_driver=False,
         runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(FOLDERS)}},
     )
+
+
+def begin_patiently(ray: Any) -> None:
+    """The same, a second time if need be: Ray gives its own processes 30 s, on any machine."""
     try:
+        begin(ray)
+    except Exception as error:
+        if "timed out" not in str(error):
+            raise
+        ray.shutdown()
+        begin(ray)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Generator[str, None, None]:
+    """The address of the entrance of two servers."""
+    ray: Any = pytest.importorskip("ray", reason=WHY)
+    serve: Any = pytest.importorskip("ray.serve", reason=WHY)
+    (port,) = free_ports(1)
+    patch = pytest.MonkeyPatch()
+    patch.setenv("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", str(STARTS_S))
+    patch.setenv("RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S", str(STARTS_S))
+    try:
+        begin_patiently(ray)
         serve.start(http_options={"host": "127.0.0.1", "port": port})
         config = ServerConfig(
             port=0, voice="ada", max_streams=MOST, workers=1, easing=False, drain_s=30.0
@@ -61,6 +80,7 @@ def cluster() -> Generator[str, None, None]:
     finally:
         serve.shutdown()
         ray.shutdown()
+        patch.undo()
 
 
 def servers(url: str) -> dict[str, str]:
@@ -210,7 +230,7 @@ def test_a_server_that_ray_ends_lets_streams_come_to_their_end(cluster: str) -> 
 
             listening = asyncio.create_task(listen())
             loop = asyncio.get_running_loop()
-            for k in range(400):
+            for k in range(300):
                 await asyncio.sleep(0.01)
                 await link.send(frame(0)[16:])
                 assert not deleting.done(), f"it was ended {k} hops after it was told to"
@@ -219,7 +239,7 @@ def test_a_server_that_ray_ends_lets_streams_come_to_their_end(cluster: str) -> 
             await listening
             await deleting
             assert loop.time() - began < 20.0, "there was nobody to wait for any more"
-            assert heard == 400 * HOP
+            assert heard == 300 * HOP
 
     run(main())
 
