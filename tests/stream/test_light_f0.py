@@ -1,4 +1,4 @@
-"""Pitch for a tenth of the computing: what a machine under pressure does first."""
+"""Pitch for a fraction of the computing: what a machine under pressure does first."""
 
 from collections.abc import Callable
 from dataclasses import replace
