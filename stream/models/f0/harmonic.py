@@ -96,7 +96,7 @@ def _rows(rows: int) -> NDArray[np.int64]:
 
 
 class Harmonic:
-    """A small network that learned from SwiftF0 (offline.train.pitch): a fifth of its cost, or less.
+    """A small network that learned from SwiftF0 (offline.train.pitch), at a fifth of its cost.
 
     For the two frames of a content frame it hears five spectra of 64 ms, 10 ms apart, and one of
     100 ms; beyond the newest sample it hears silence. Law: what is committed depends on the audio
