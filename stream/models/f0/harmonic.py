@@ -107,7 +107,7 @@ class Harmonic:
     what is provisional; else those frames hold the last pitch, and cost nothing.
     """
 
-    VOICED = 0.5  # sureness
+    VOICED = 0.4  # sureness: voice that is missed is heard more than voice that lasts too long
     PIECE = 64  # content frames of a recording in one pass
 
     live = True
