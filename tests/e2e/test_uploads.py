@@ -1,8 +1,10 @@
 """Voices sent to the server, and voices deleted there."""
 
 import asyncio
+import errno
 import io
 import json
+import os
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -104,6 +106,29 @@ def test_what_cannot_be_taken_is_told_and_leaves_nothing(tmp_path: Path) -> None
 
     asyncio.run(main())
     assert voices.added == []
+    assert list((tmp_path / "voices").iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["/v1/voices", "/v1/convert?voice=ada"])
+@pytest.mark.parametrize("call", ["mkdtemp", "write"])
+def test_a_full_disk_is_an_answer_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, call: str
+) -> None:
+    def full(*_args: Any, **_options: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def main() -> None:
+        async with serving(home=tmp_path) as server:
+            with monkeypatch.context() as broken:
+                if call == "mkdtemp":
+                    broken.setattr("server.inbox.tempfile.mkdtemp", full)
+                else:
+                    broken.setattr(Path, "open", full)
+                status, text = await post(server.url, b"weights", path)
+            assert (status, "no room" in text) == (507, True)
+            assert (await post(server.url, b"weights"))[0] == 201  # nobody is busy with the first
+
+    asyncio.run(main())
     assert list((tmp_path / "voices").iterdir()) == []
 
 

@@ -1,5 +1,6 @@
 """Work in a process of its own comes back, or is told why not."""
 
+import errno
 import os
 import threading
 import time
@@ -20,6 +21,10 @@ def refuse(kind: str) -> None:
     raise ConfigError("a wrong setting") if kind == "setting" else VoiceNotFound("eve", [])
 
 
+def fill() -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def die() -> None:
     os._exit(3)
 
@@ -36,6 +41,8 @@ def test_work_is_done_elsewhere_and_its_errors_come_back() -> None:
         apart(refuse, "setting", most_s=60.0, give_up=GO_ON)
     with pytest.raises(TimbralError, match="No voice 'eve'"):
         apart(refuse, "voice", most_s=60.0, give_up=GO_ON)
+    with pytest.raises(TimbralError, match="No space left"):
+        apart(fill, most_s=60.0, give_up=GO_ON)
     with pytest.raises(TimbralError, match="died"):
         apart(die, most_s=60.0, give_up=GO_ON)
 
