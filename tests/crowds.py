@@ -341,7 +341,7 @@ class Served:
 def chatting(url: str) -> Generator["subprocess.Popen[str]", None, None]:
     """A client in a process of its own, which has begun to talk."""
     command = [sys.executable, str(TESTS / "crowds.py"), url]
-    with subprocess.Popen(command, env=_path(), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, env=with_tests(), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == "talking\n"
@@ -372,7 +372,7 @@ def served(
     settings  `ServerConfig`'s, and those of `Crowd`
     """
     command = [*words, sys.executable, str(TESTS / "crowds.py"), json.dumps(settings, default=str)]
-    environment = _path()
+    environment = with_tests()
     if preload is not None:
         environment["LD_PRELOAD"] = str(preload)
     with _running(command, environment) as found:
@@ -407,7 +407,8 @@ def _running(command: list[str], environment: dict[str, str]) -> Generator[Serve
             process.kill()
 
 
-def _path() -> dict[str, str]:
+def with_tests() -> dict[str, str]:
+    """The environment of a program of the tests' own."""
     return {**os.environ, "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}"}
 
 
