@@ -140,7 +140,7 @@ def form_errors() -> Generator[None, None, None]:
     try:
         yield
     except (ValueError, HttpProcessingError) as error:
-        text = f"The form cannot be read: {error}"[:200]
+        text = f"The form cannot be read: {error}"[:200].encode("utf-8", "replace").decode()
         raise web.HTTPBadRequest(text=f"{text}.\n") from error
 
 

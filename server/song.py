@@ -41,6 +41,7 @@ async def _settings(part: BodyPartReader, inbox: Inbox) -> dict[str, Any]:
         raise web.HTTPBadRequest(text=f"`settings` has more than {MOST_SETTINGS} bytes.\n")
     try:
         found: Any = json.loads(text.decode("utf-8"), parse_constant=_no_number)
+        json.dumps(found, ensure_ascii=False).encode("utf-8")  # no half of a letter in it
     except RecursionError:
         raise ValueError("`settings` is nested too deep") from None
     if not isinstance(found, dict):

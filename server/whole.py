@@ -163,11 +163,15 @@ class Whole:
         loop, pause = asyncio.get_running_loop(), self._config.limits.upload_pause_s
         answer = web.StreamResponse(headers={"Content-Type": kind})
         answer.content_length = path.stat().st_size
-        await answer.prepare(request)
-        with path.open("rb") as file:
-            while data := await loop.run_in_executor(None, file.read, CHUNK):
-                await asyncio.wait_for(answer.write(data), pause)
-        await answer.write_eof()
+        try:
+            await answer.prepare(request)
+            with path.open("rb") as file:
+                while data := await loop.run_in_executor(None, file.read, CHUNK):
+                    await asyncio.wait_for(answer.write(data), pause)
+            await answer.write_eof()
+        except (ConnectionError, asyncio.TimeoutError):  # the client is gone, or reads no more
+            if request.transport is not None:
+                request.transport.abort()
         return answer
 
     def _apart(self, order: Order) -> float:

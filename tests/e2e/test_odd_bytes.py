@@ -5,14 +5,18 @@ Each gets an answer that is no fault of the server's, and nothing of it is repea
 
 import asyncio
 import logging
+import time
 from pathlib import Path
 
 import pytest
 from dial import serving
 from fuzz.site import Said, Wire
 
+from offline.jobs.runner import Runner
 from server.app import Server
+from server.config import ServerConfig
 from server.inbox import MOST_PARTS
+from server.whole import Order
 
 UPGRADE = (b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13")
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
@@ -91,6 +95,10 @@ PART = b'--7\r\nContent-Disposition: form-data; name="name"\r\n\r\nada\r\n'
         (b'--7\r\nX: "\x92\x00"\r\n\r\n--7--', b"cannot be read"),
         (b"--7\r\nX: " + b"a" * 10_000 + b"\r\n\r\n--7--", b"cannot be read"),
         (b"--7\r\nContent-Type: multipart/mixed; boundary=8\r\n\r\n--8\r\n", b"inside a form"),
+        (
+            b'--7\r\nContent-Disposition: form-data; name="a"\r\nX\xe4: 1\r\n\r\nb',
+            b"cannot be read",
+        ),
         (PART * (MOST_PARTS + 1) + b"--7--", b"parts at most"),
     ],
 )
@@ -101,6 +109,56 @@ def test_a_form_that_is_none_is_refused(tmp_path: Path, body: bytes, why: bytes)
 
     said = asyncio.run(main())
     assert (said.status, why in said.body) == (400, True), said.body
+
+
+def test_settings_with_half_a_letter_are_no_json(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    part = (
+        b'--7\r\nContent-Disposition: form-data; name="settings"\r\n\r\n{"\\ud800": 1}\r\n--7--\r\n'
+    )
+
+    async def main() -> Said:
+        def jobs(config: ServerConfig) -> Runner:
+            assert config.home
+            return Runner(config.home, working=False)
+
+        async with serving(home=tmp_path, open_jobs=jobs) as server:
+            return await answer(server, b"POST /v1/jobs HTTP/1.1", FORM, body=part)
+
+    said = asyncio.run(main())
+    assert (said.status, b"cannot be read" in said.body) == (400, True), said.body
+    assert "Traceback" not in caplog.text
+
+
+def test_who_does_not_wait_for_a_converted_file_is_no_fault(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with serving(home=tmp_path) as server:
+            done, host, port = [0], *server.url.removeprefix("http://").rsplit(":", 1)
+
+            def slow(order: Order) -> float:
+                time.sleep(0.2)
+                order.target.write_bytes(bytes(4 << 20))
+                done[0] += 1
+                return 1.0
+
+            server._whole._convert = slow  # pyright: ignore[reportPrivateUsage]
+            for count, wait_s in ((1, 0.05), (2, 0.4)):
+                wire = Wire(*await asyncio.open_connection(host, int(port)))
+                lines = (b"POST /v1/convert HTTP/1.1", f"Host: {host}:{port}".encode())
+                await wire.send(b"\r\n".join([*lines, b"Content-Length: 1", b"", b"x"]))
+                await asyncio.sleep(wait_s)
+                wire.close()
+                until = asyncio.get_running_loop().time() + 20.0
+                while done[0] < count or list((tmp_path / "voices").iterdir()):
+                    assert asyncio.get_running_loop().time() < until
+                    await asyncio.sleep(0.02)
+            assert server.figures.requests.value(status="500") == 0.0
+
+    asyncio.run(main())
+    assert "Traceback" not in caplog.text
 
 
 def test_a_client_that_leaves_in_the_middle_is_no_fault(
