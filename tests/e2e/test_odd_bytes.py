@@ -96,7 +96,7 @@ PART = b'--7\r\nContent-Disposition: form-data; name="name"\r\n\r\nada\r\n'
         (b"--7\r\nX: " + b"a" * 10_000 + b"\r\n\r\n--7--", b"cannot be read"),
         (b"--7\r\nContent-Type: multipart/mixed; boundary=8\r\n\r\n--8\r\n", b"inside a form"),
         (
-            b'--7\r\nContent-Disposition: form-data; name="a"\r\nX\xe4: 1\r\n\r\nb',
+            b"--7\r\nContent-Type: multipart/mixe\xe4; bounIary=y\r\n\r\n{}\r\n--7--\r\n",
             b"cannot be read",
         ),
         (PART * (MOST_PARTS + 1) + b"--7--", b"parts at most"),
