@@ -64,12 +64,14 @@ def _session(path: Path, graph: bytes | None, kind: Kind, index: int, wish: Wish
         wish.cache.mkdir(parents=True, exist_ok=True)
     if kind in ("cuda", "tensorrt"):
         _find_libraries()
-    return ort.InferenceSession(
+    session = ort.InferenceSession(
         path if graph is None else graph,
         _options(wish.threads, patterns=kind != "directml"),
         providers=[(name, dict(own)) for name, own in providers.provided(kind, index, wish)],
-        enable_fallback=0,  # it would print, and go on on the processor, also at a later call
+        enable_fallback=0,  # it would print, and go on on the processor
     )
+    session.disable_fallback()  # nor at a later call, which older ones would do even so
+    return session
 
 
 def _find_libraries() -> None:
