@@ -110,7 +110,7 @@ class Room:
         """
         with self._changed:
             now = self._clock()
-            share = self._scheduler.costs.more(kind, seconds) / hop_s / self._workers
+            share = self._scheduler.share(kind, seconds) / hop_s / self._workers
             taken = self._scheduler.load(now) + self._promised(now)
             wanted = taken + share if taken > IDLE else 0.0
             while self._easing and wanted > ROOM and self._ladder.level < GENTLE_LEVEL:
@@ -170,10 +170,8 @@ class Room:
                     if len(self._scheduler):
                         self._changed.notify()  # there is more than this worker takes
                     return batch, now
-                pause = self._scheduler.wake(now) - now
-                if self._ladder.level:  # which comes down while nothing is converted, too
-                    pause = min(pause, LOOK_S)
-                self._changed.wait(None if math.isinf(pause) else max(0.0, pause))
+                # the ladder comes down while nothing is converted, too
+                self._changed.wait(LOOK_S if self._ladder.level else None)
         return None
 
     def _count(self, batch: Sequence[Task], now: float) -> None:

@@ -9,13 +9,12 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-CALM = 0.5  # part of the time that workers may be busy for a hop to start at once
-PATIENCE = 0.25  # of its hop that a hop waits for company on a busy device
 SAFETY = 1.25  # a batch may take so much longer than batches of its kind did
 MARGIN = 0.3  # of a hop that should be left when its batch is done
-LENGTH = 0.8  # of its first hop that a batch may take at any rate: to catch up, once all is late
+LENGTH = 0.6  # of its first hop that a batch may take at any rate: to catch up, once all is late
 MEMORY = 0.1  # weight of the newest measurement in an average
-LOOK_BACK_S = 2.0  # over which being busy is measured
+LOOK_BACK_S = 2.0  # over which the load is measured
+COMPANY = 4  # tasks in a batch, when much is to be done
 
 
 @dataclass(frozen=True)
@@ -55,9 +54,10 @@ class Costs:
             first, more = max(first, begin), more + each
         return first + more
 
-    def more(self, kind: Hashable, otherwise: float) -> float:
-        """What one more of that kind adds to a batch; `otherwise` for a kind never seen."""
-        return self._of(kind, otherwise)[1]
+    def share(self, kind: Hashable, otherwise: float, company: int) -> float:
+        """What one of `company` tasks takes of their batch; `otherwise` for a kind never seen."""
+        first, each = self._of(kind, otherwise)
+        return first / company + each
 
     def _of(self, kind: Hashable, otherwise: float) -> tuple[float, float]:
         return self._known[kind].line if kind in self._known else (0.0, otherwise)
@@ -86,14 +86,6 @@ class _Trend:
 
 
 @dataclass
-class _Run:
-    """A batch that a worker is busy with, or was."""
-
-    begun: float
-    ended: float = math.inf
-
-
-@dataclass
 class Scheduler:
     """Hands out batches of waiting tasks.
 
@@ -107,8 +99,8 @@ class Scheduler:
     in time   a task is added to a batch only if all of it is expected to end well before the first
               deadline in it, or within most of a hop: what is late is done in large batches too, as
               they save time, or it would stay late for ever
-    starts    a batch starts when it is full, when a deadline needs it, when its first task has
-              waited for a quarter of its hop, or at once while the device is calm
+    starts    a batch starts as soon as a worker is idle: while all are busy, others gather. Waiting
+              for company on purpose would save time that nobody needs, for latency that all have
     fair      a stream has one task at a time, so none can keep another from its turn
     idle      no worker is idle while two tasks or more wait that could start: they are shared out
     """
@@ -122,8 +114,8 @@ class Scheduler:
         if self.workers < 1 or self.most < 1 or any(size < 1 for size in self.sizes):
             raise ValueError("workers, most and sizes must be 1 or more")
         self._waiting: list[Task] = []
-        self._running: list[_Run] = []
-        self._past: deque[_Run] = deque()
+        self._running: list[float] = []  # when the batches began that workers are busy with
+        self._past: deque[tuple[float, float]] = deque()  # when a batch ended; seconds of load
 
     def __len__(self) -> int:
         """Tasks that wait."""
@@ -134,35 +126,34 @@ class Scheduler:
         self._waiting.append(task)
 
     def take(self, now: float) -> list[Task]:
-        """The batch to start now; empty when all workers are busy or it pays to wait."""
+        """The batch to start now; empty when nothing waits, or all workers are busy."""
         batch = self._batch(now)
-        if not batch or self._start(batch, now) > now:
-            return []
-        self._waiting = [task for task in self._waiting if task not in batch]
-        self._running.append(_Run(now))
+        if batch:
+            self._waiting = [task for task in self._waiting if task not in batch]
+            self._running.append(now)
         return batch
-
-    def wake(self, now: float) -> float:
-        """When to ask again, if nothing happens until then; infinity: not before that."""
-        batch = self._batch(now)
-        return self._start(batch, now) if batch else math.inf
 
     def done(self, batch: list[Task], begun: float, now: float) -> None:
         """What `take` gave at `begun` is done."""
-        run = next(run for run in self._running if run.begun == begun)
-        self._running.remove(run)
-        run.ended = now
-        self._past.append(run)
+        self._running.remove(begun)
         self.costs.learn(batch, now - begun)
+        took = (now - begun) / len(batch)
+        self._past.append((now, sum(min(took, self.share(task.kind, took)) for task in batch)))
+
+    def share(self, kind: Hashable, otherwise: float) -> float:
+        """Seconds of a task's part in a batch of some size; `otherwise` for a kind never seen."""
+        return self.costs.share(kind, otherwise, min(COMPANY, self.most))
 
     def load(self, now: float) -> float:
-        """Part of the time that the workers were busy lately, 0 .. 1."""
-        since = now - LOOK_BACK_S
-        while self._past and self._past[0].ended < since:
+        """Part of the workers' time that what was done lately would take in batches of some size.
+
+        Workers that are never idle tell nothing: with less to do, they take smaller batches.
+        """
+        while self._past and self._past[0][0] < now - LOOK_BACK_S:
             self._past.popleft()
-        runs = [*self._past, *self._running]
-        busy = sum(min(run.ended, now) - max(run.begun, since) for run in runs)
-        return busy / (LOOK_BACK_S * self.workers)
+        running = sum(min(now - begun, LOOK_BACK_S) for begun in self._running)
+        done = sum(seconds for _, seconds in self._past)
+        return (done + running) / (LOOK_BACK_S * self.workers)
 
     def _batch(self, now: float) -> list[Task]:
         """What would be started next, the earliest deadline first."""
@@ -185,12 +176,3 @@ class Scheduler:
     def _size(self, count: int) -> int:
         fit = [size for size in self.sizes if size <= count]
         return max(fit) if fit else count
-
-    def _start(self, batch: list[Task], now: float) -> float:
-        """When the batch should start at the latest."""
-        first = batch[0]
-        if first.kind is None or len(batch) == self.most or self.load(now) < CALM:
-            return now
-        needed = first.deadline - MARGIN * first.hop_s - SAFETY * self.costs.of(batch)
-        oldest = min(task.arrived + PATIENCE * task.hop_s for task in batch)
-        return max(now, min(needed, oldest)) if min(needed, oldest) > now else now
