@@ -11,7 +11,8 @@ from typing import Any
 
 SAFETY = 1.25  # a batch may take so much longer than batches of its kind did
 MARGIN = 0.3  # of a hop that should be left when its batch is done
-LENGTH = 0.6  # of its first hop that a batch may take at any rate: to catch up, once all is late
+LENGTH = 0.8  # of its first hop that a batch may take at any rate
+CATCH_UP = 1.2  # the same when that one is late already: or it would stay late for ever
 MEMORY = 0.1  # weight of the newest measurement in an average
 LOOK_BACK_S = 2.0  # over which the load is measured
 COMPANY = 4  # tasks in a batch, when much is to be done
@@ -97,8 +98,8 @@ class Scheduler:
 
     earliest  of what waits, the tasks with the earliest deadlines go first
     in time   a task is added to a batch only if all of it is expected to end well before the first
-              deadline in it, or within most of a hop: what is late is done in large batches too, as
-              they save time, or it would stay late for ever
+              deadline in it, or within most of a hop; what is late is done in larger batches, as
+              they save time
     starts    a batch starts as soon as a worker is idle: while all are busy, others gather. Waiting
               for company on purpose would save time that nobody needs, for latency that all have
     fair      a stream has one task at a time, so none can keep another from its turn
@@ -165,8 +166,9 @@ class Scheduler:
             return order[:1]
         share = min(self.most, math.ceil(len(order) / idle))
         batch = order[:1]
-        until = order[0].deadline - MARGIN * order[0].hop_s
-        until = max(until, now + LENGTH * order[0].hop_s)
+        first, hop_s = now + self.costs.of(batch), order[0].hop_s
+        until = now + (LENGTH if first < order[0].deadline else CATCH_UP) * hop_s
+        until = max(until, order[0].deadline - MARGIN * hop_s)
         for task in order[1:share]:
             if task.kind is None or now + SAFETY * self.costs.of([*batch, task]) > until:
                 break
