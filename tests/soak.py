@@ -28,7 +28,7 @@ from virtual_time import Loop, Time
 HOUR_S = 3600.0
 TALK_S = 2700.0  # of an hour; in the rest those who talk come to their end
 PRESSED_S = (900.0, 1200.0)  # of every other hour: a hop takes `PRESSURE` times as long
-PRESSURE = 10.0
+PRESSURE = 16.0
 RUSH_S = 1800.0  # when many come at once, every third hour
 REGULARS, CROWD = 5, 12
 WARM_HOURS = 2  # after which nothing may grow
