@@ -80,7 +80,9 @@ async def _read(link: ClientConnection) -> None:
 
 async def begin(url: str) -> None:
     """Open streams, and leave at once without a word."""
-    async with talking(url, close_timeout=0.1) as link:
+    async with dialled(url, close_timeout=0.1) as link:
+        await link.send(START.model_dump_json())
+        await link.recv()  # it may be a refusal: those that left have places for a while
         link.transport.abort()
 
 
@@ -123,8 +125,9 @@ DEEDS = (*IN_STREAM, *OUTSIDE)
 
 async def main(url: str, name: str) -> None:
     """Connect and misbehave, over and over; a line on stdout tells of each time."""
+    refused = AssertionError  # by `talking`: it tries again
     while True:
-        with suppress(ConnectionClosed, OSError, aiohttp.ClientError, InvalidHandshake):
+        with suppress(ConnectionClosed, OSError, aiohttp.ClientError, InvalidHandshake, refused):
             if name in IN_STREAM:
                 async with talking(url, close_timeout=0.1) as link:
                     _tell(name)
