@@ -11,8 +11,8 @@ from typing import Any
 
 SAFETY = 1.25  # a batch may take so much longer than batches of its kind did
 MARGIN = 0.3  # of a hop that should be left when its batch is done
-LENGTH = 0.8  # of its first hop that a batch may take at any rate
-CATCH_UP = 1.2  # the same when that one is late already: or it would stay late for ever
+LENGTH = 0.6  # of its first hop that a batch may take at any rate
+CATCH_UP = 0.8  # the same when that one is late already: or it would stay late for ever
 MEMORY = 0.1  # weight of the newest measurement in an average
 LOOK_BACK_S = 2.0  # over which the load is measured
 COMPANY = 4  # tasks in a batch, when much is to be done
@@ -103,7 +103,8 @@ class Scheduler:
     starts    a batch starts as soon as a worker is idle: while all are busy, others gather. Waiting
               for company on purpose would save time that nobody needs, for latency that all have
     fair      a stream has one task at a time, so none can keep another from its turn
-    idle      no worker is idle while two tasks or more wait that could start: they are shared out
+    idle      no worker is idle while two tasks or more wait that could start: they are shared out,
+              and none takes more than its part of all that wait and run, or the next one is idle
     """
 
     workers: int = 1
@@ -115,7 +116,7 @@ class Scheduler:
         if self.workers < 1 or self.most < 1 or any(size < 1 for size in self.sizes):
             raise ValueError("workers, most and sizes must be 1 or more")
         self._waiting: list[Task] = []
-        self._running: list[float] = []  # when the batches began that workers are busy with
+        self._running: list[tuple[float, int]] = []  # when a batch began, and its tasks
         self._past: deque[tuple[float, float]] = deque()  # when a batch ended; seconds of load
 
     def __len__(self) -> int:
@@ -131,12 +132,12 @@ class Scheduler:
         batch = self._batch(now)
         if batch:
             self._waiting = [task for task in self._waiting if task not in batch]
-            self._running.append(now)
+            self._running.append((now, len(batch)))
         return batch
 
     def done(self, batch: list[Task], begun: float, now: float) -> None:
         """What `take` gave at `begun` is done."""
-        self._running.remove(begun)
+        self._running.remove((begun, len(batch)))
         self.costs.learn(batch, now - begun)
         took = (now - begun) / len(batch)
         self._past.append((now, sum(min(took, self.share(task.kind, took)) for task in batch)))
@@ -152,7 +153,7 @@ class Scheduler:
         """
         while self._past and self._past[0][0] < now - LOOK_BACK_S:
             self._past.popleft()
-        running = sum(min(now - begun, LOOK_BACK_S) for begun in self._running)
+        running = sum(min(now - begun, LOOK_BACK_S) for begun, _ in self._running)
         done = sum(seconds for _, seconds in self._past)
         return (done + running) / (LOOK_BACK_S * self.workers)
 
@@ -164,7 +165,8 @@ class Scheduler:
         order = sorted(self._waiting, key=lambda task: task.deadline)
         if order[0].kind is None:
             return order[:1]
-        share = min(self.most, math.ceil(len(order) / idle))
+        everybody = len(order) + sum(count for _, count in self._running)
+        share = min(self.most, max(1, math.ceil(everybody / self.workers)))
         batch = order[:1]
         first, hop_s = now + self.costs.of(batch), order[0].hop_s
         until = now + (LENGTH if first < order[0].deadline else CATCH_UP) * hop_s

@@ -48,7 +48,7 @@ class Ladder:
     back, so that it does not flap.
     """
 
-    HIGH, LOW = 0.9, 0.55
+    HIGH, LOW = 0.75, 0.4
     LATE_SHARE, FEWEST = 0.02, 3
     BUSY_S, CALM_S, MOST_CALM_S = 2.0, 15.0, 480.0
 
