@@ -10,7 +10,7 @@ from stream.device import Device
 from stream.models.onnx import OnnxModel, Shape
 from stream.models.sola import Overlap, Sola
 from stream.models.synth import Speaker
-from stream.noise import frame_noise
+from stream.noise import FrameNoise
 from stream.pitch import coarse
 
 DELAY = 1  # content frames: what SOLA wants to see beyond a sample
@@ -92,7 +92,8 @@ class BlackBoxSpeech:
     """
 
     def __init__(self, synth: BlackBox, seed: int, context: int) -> None:
-        self._synth, self._seed, self._context = synth, seed, context
+        self._synth, self._context = synth, context
+        self._noise = FrameNoise(seed, synth.noise)
         self._sola = Sola(Overlap.at(100 * synth.hop))
         self._features: Audio = np.zeros((0, synth.dim), np.float32)
         self._f0: Audio = np.zeros(0, np.float32)
@@ -153,7 +154,7 @@ class BlackBoxSpeech:
             f0=np.ascontiguousarray(f0[np.newaxis], np.float32),
             speaker=np.array([who], np.int64),
             skip=np.array([max(skip, 0)], np.int64),
-            noise=frame_noise(self._seed, begin, len(f0), synth.noise)[np.newaxis],
+            noise=self._noise.columns(begin, len(f0))[np.newaxis],
         )
         window = np.asarray(outputs["audio"], np.float32)
         return window, len(f0) * synth.hop - len(window)

@@ -12,7 +12,7 @@ from stream.excitation import Sine
 from stream.models.onnx import Array, OnnxModel
 from stream.models.providers import Span
 from stream.models.synth import Speaker
-from stream.noise import frame_noise
+from stream.noise import FrameNoise
 from stream.pitch import coarse
 
 PRIOR, DECODER = "prior.onnx", "decoder.onnx"
@@ -85,7 +85,8 @@ class NsfSpeech:
     """A `Speech` of a published voice."""
 
     def __init__(self, synth: NsfSynthesizer, seed: int, context: int) -> None:
-        self._synth, self._seed, self._context = synth, seed, context
+        self._synth, self._context = synth, context
+        self._noise = FrameNoise(seed, synth.latent)
         self._features = np.zeros((0, synth.dim), np.float32)  # the past that enc_p hears again
         self._pitch = np.zeros(0, np.int64)
         self._sine = Sine(100 * synth.hop, synth.hop, seed)
@@ -130,7 +131,7 @@ class NsfSpeech:
         self._features = phone[max(0, kept - self._context) : kept]
         self._pitch = pitch[max(0, kept - self._context) : kept]
         noisy = min(len(phone), count + FLOW_REACH)
-        noise = frame_noise(self._seed, first_frame + count - noisy, noisy, synth.latent)
+        noise = self._noise.columns(first_frame + count - noisy, noisy)
         feed = {"pitch": pitch[np.newaxis]} if synth.f0 else {}
         outputs = synth.prior(
             phone=phone[np.newaxis],
