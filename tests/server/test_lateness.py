@@ -42,6 +42,14 @@ def live_pace(talk: Talk, seconds: float, frame: int = HOP) -> None:
         talk.say(frame)
 
 
+def fall_silent(talk: Talk, seconds: float) -> None:
+    """Say nothing for a while."""
+    for _ in range(round(seconds / 0.25)):
+        talk.now += 0.25
+        talk.call.tick(talk.now)
+        talk.settle()
+
+
 def test_at_real_time_pace_nothing_is_late() -> None:
     talk = live(compute=0.015)
     live_pace(talk, 10.0)
@@ -290,10 +298,7 @@ def test_a_reader_that_is_slow_for_a_while_misses_the_oldest_frames() -> None:
     taken = talk.take
     talk.take = lambda: None
     live_pace(talk, 3.0)
-    for _ in range(12):
-        talk.now += 0.25
-        talk.call.tick(talk.now)
-        talk.settle()
+    fall_silent(talk, 3.0)
     talk.take = taken
     talk.take()
     waited = sum(f.samples("f32le") for f in talk.frames)
@@ -325,10 +330,7 @@ def test_a_reader_that_is_slow_does_not_make_the_device_look_late(reads: bool) -
     if not reads:
         talk.take = lambda: None
     live_pace(talk, 3.0)
-    for _ in range(12):
-        talk.now += 0.25
-        talk.call.tick(talk.now)
-        talk.settle()
+    fall_silent(talk, 3.0)
     assert len(late) > 100
     assert (max(late) > 0.0) is reads
 
