@@ -53,6 +53,7 @@ class Room(Place, Protocol):
     def device(self) -> str: ...
 
     def let_in(self, kind: Hashable, seconds: float, hop_s: float, /) -> None: ...
+    def leave(self) -> None: ...
 
 
 class Ticket(Protocol):
@@ -207,12 +208,17 @@ class Call:
         if not open_ or self._stopping or not self._lasting or self._ticket is None:
             return False
         self.parked = now
+        self._room.leave()
         self.outbox.mute()
         return True
 
     def give_up(self) -> None:
         """Nobody comes back."""
         self.close = OK if self.close is None else self.close
+
+    def leave(self) -> None:
+        """The conversation is over: others may have its place."""
+        self._room.leave()
 
     def fits(self, start: Start) -> bool:
         """Whether `start` asks for the form of sound that this stream has."""

@@ -75,7 +75,6 @@ class Turn(NamedTuple):
     """When a hop should be converted; see `server.scheduler.Task`."""
 
     kind: Hashable
-    arrived: float
     deadline: float
     hop_s: float
 
@@ -275,7 +274,7 @@ class Line:
         hop_s = self._hop / self._rate
         # the device is not late, and others need not wait, when this client did not read
         deadline = max(hop.deadline, now + hop_s) if self._held_up else hop.deadline
-        turn = Turn(self.kind, hop.complete, deadline, hop_s)
+        turn = Turn(self.kind, deadline, hop_s)
         return Job(work, then, self._hop_failed, turn)
 
     def _follow(self) -> None:

@@ -25,8 +25,8 @@ GENTLE_LEVEL = 2  # steps of the ladder up to which a newcomer may push the othe
 LOOK_S = 0.25
 
 
-@dataclass(frozen=True)
-class _Promise:
+@dataclass(frozen=True, eq=False)
+class Promise:
     """A stream that was let in lately: the part of the device's time that it will take."""
 
     until: float
@@ -43,7 +43,8 @@ class Room:
 
     Laws: what a hop returns does not depend on which others are converted with it; an error is its
     own stream's only; `let_in` refuses a stream when what is measured, and what was promised to
-    those let in before, leave no room for it. An idle device takes any: there is nobody to protect.
+    those let in before and have not left, leave no room for it. An idle device takes any: there is
+    nobody to protect.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Room:
         self._scheduler = Scheduler(workers, most, sizes)
         self._ladder = Ladder()
         self._futures: dict[int, Future[Outcome]] = {}
-        self._promises: list[_Promise] = []
+        self._promises: list[Promise] = []
         self._looked = -math.inf
         self._changed = threading.Condition()
         self._open = True
@@ -84,7 +85,7 @@ class Room:
     def submit(self, job: Job) -> "Future[Outcome]":
         """Have a worker do `job`; every error becomes part of the outcome."""
         now = self._clock()
-        turn = job.turn or Turn(None, now, now, 0.0)
+        turn = job.turn or Turn(None, now, 0.0)
         task = Task(job.work, *turn)
         future: Future[Outcome] = Future()
         with self._changed:
@@ -100,13 +101,13 @@ class Room:
             now = self._clock()
             return self._scheduler.load(now) + self._promised(now)
 
-    def let_in(self, kind: Hashable, seconds: float, hop_s: float) -> None:
+    def let_in(self, kind: Hashable, seconds: float, hop_s: float) -> Promise:
         """Promise room to a stream whose hops of `hop_s` take `seconds` alone.
 
         kind  what a hop costs like: when others of its kind run, it will take what theirs take
 
-        Raises `Refused` when there is none. While the others can still do with lighter pitch, that
-        is taken from them first.
+        Returns what is to be given to `forget` when the stream leaves. Raises `Refused` when there
+        is no room. While the others can still do with lighter pitch, that is taken from them first.
         """
         with self._changed:
             now = self._clock()
@@ -123,7 +124,14 @@ class Room:
                     f"{ROOM:.0%} may be.",
                     close=TRY_LATER,
                 )
-            self._promises.append(_Promise(now + SETTLE_S, share))
+            promise = Promise(now + SETTLE_S, share)
+            self._promises.append(promise)
+            return promise
+
+    def forget(self, promise: Promise) -> None:
+        """The stream has left: whoever comes next may have its room at once."""
+        with self._changed:
+            self._promises = [other for other in self._promises if other is not promise]
 
     def close(self) -> None:
         """End the threads; what waits is cancelled."""
@@ -230,6 +238,7 @@ class Seat:
         self._rooms = rooms
         self._choosing = threading.Lock()
         self._chosen: Room | None = None
+        self._promise: Promise | None = None
 
     @property
     def room(self) -> Room:
@@ -255,7 +264,12 @@ class Seat:
 
     def let_in(self, kind: Hashable, seconds: float, hop_s: float) -> None:
         """Promise it room there; see `Room`."""
-        self.room.let_in(kind, seconds, hop_s)
+        self._promise = self.room.let_in(kind, seconds, hop_s)
+
+    def leave(self) -> None:
+        """Nobody is at the stream any more: what it was promised is free again."""
+        if self._promise is not None:
+            self.room.forget(self._promise)
 
 
 def furnish(config: ServerConfig, providers: Mapping[str, str], figures: Figures) -> Rooms:

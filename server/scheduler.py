@@ -23,14 +23,12 @@ class Task:
     """One piece of conversion.
 
     kind      what it costs like: tasks of a kind take the same time; `None` runs alone, at once
-    arrived   when its audio was complete
     deadline  when it must be done
     hop_s     seconds of audio in it
     """
 
     work: Callable[[], Any]
     kind: Hashable
-    arrived: float
     deadline: float
     hop_s: float
 
@@ -69,14 +67,15 @@ class _Trend:
 
     def __init__(self) -> None:
         self._sums = 0.0, 0.0, 0.0, 0.0, 0.0  # 1, count, count^2, seconds, count * seconds
+        self.line = 0.0, 0.0  # asked for much more often than it changes
 
     def add(self, count: int, seconds: float) -> None:
         new = 1.0, count, count * count, seconds, count * seconds
         keep = 1.0 - MEMORY
         self._sums = tuple(keep * a + b for a, b in zip(self._sums, new, strict=True))
+        self.line = self._fitted()
 
-    @property
-    def line(self) -> tuple[float, float]:
+    def _fitted(self) -> tuple[float, float]:
         """Seconds for any batch, and for each task in it. While all batches were of one size, half
         of each: so that others are tried."""
         n, x, xx, y, xy = self._sums
@@ -159,14 +158,13 @@ class Scheduler:
 
     def _batch(self, now: float) -> list[Task]:
         """What would be started next, the earliest deadline first."""
-        idle = self.workers - len(self._running)
-        if not self._waiting or idle < 1:
+        if not self._waiting or len(self._running) == self.workers:
             return []
         order = sorted(self._waiting, key=lambda task: task.deadline)
         if order[0].kind is None:
             return order[:1]
         everybody = len(order) + sum(count for _, count in self._running)
-        share = min(self.most, max(1, math.ceil(everybody / self.workers)))
+        share = min(self.most, math.ceil(everybody / self.workers))
         batch = order[:1]
         first, hop_s = now + self.costs.of(batch), order[0].hop_s
         until = now + (LENGTH if first < order[0].deadline else CATCH_UP) * hop_s

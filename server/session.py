@@ -58,6 +58,7 @@ class Session:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._call.leave()
             self._over.set()
             try:
                 leave(self._code)

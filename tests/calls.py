@@ -165,11 +165,16 @@ class FakeRoom:
     def __init__(self) -> None:
         self.step = STEPS[0]
         self.refuses = False
+        self.promised = False
 
     def let_in(self, kind: Hashable, seconds: float, hop_s: float) -> None:
         del seconds, hop_s
         if self.refuses:
             raise Refused("overloaded", "This machine is busy.", close=TRY_LATER)
+        self.promised = True
+
+    def leave(self) -> None:
+        self.promised = False
 
     def submit(self, job: Job) -> "Future[Outcome]":
         future: Future[Outcome] = Future()

@@ -82,7 +82,7 @@ async def begin(url: str) -> None:
     """Open streams, and leave at once without a word."""
     async with dialled(url, close_timeout=0.1) as link:
         await link.send(START.model_dump_json())
-        await link.recv()  # it may be a refusal: those that left have places for a while
+        await link.recv()
         link.transport.abort()
 
 

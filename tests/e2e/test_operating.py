@@ -18,6 +18,7 @@ import trustme
 from calls import START, FakeVoices
 from dial import HOP, dialled, frame, rest, serving, speak, talking, whole
 from prometheus_client.parser import text_string_to_metric_families
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from server.app import Server
@@ -26,7 +27,15 @@ from server.door import Certificate
 from server.failures import Refused
 from server.figures import Figures
 from server.logs import AUDIT, FACTS
-from server.protocol import Failure, Ready, SetVoice, Stop, Stopped, server_message
+from server.protocol import (
+    Failure,
+    Ready,
+    ServerMessage,
+    SetVoice,
+    Stop,
+    Stopped,
+    server_message,
+)
 from server.room import Room
 from server.tokens import Token, digest, remove_token, write_tokens
 from stream.errors import ConfigError
@@ -142,6 +151,27 @@ def test_a_device_without_room_is_told_among_the_refusals(
             assert server.figures.refused.value(reason="overloaded") == 1
             assert server.figures.admitted.value() == 0
             assert server.streams == 0, "the place was not given back"
+
+    asyncio.run(main())
+
+
+def test_who_leaves_makes_room_at_once() -> None:
+    """Whether it says goodbye or is lost: nobody is kept out by those who came and went."""
+
+    async def begun(link: ClientConnection) -> ServerMessage:
+        await link.send(START.model_dump_json())
+        return server_message.validate_json(await asyncio.wait_for(link.recv(), 30))
+
+    async def main() -> None:
+        async with serving(FakeVoices(hop_seconds=10.0)) as server:
+            for leaves in range(4):
+                async with dialled(server.url, close_timeout=0.1) as link:
+                    assert isinstance(await begun(link), Ready)
+                    async with dialled(server.url) as another:
+                        assert isinstance(await begun(another), Failure)
+                    if leaves % 2:
+                        link.transport.abort()
+                await asyncio.sleep(0.1)
 
     asyncio.run(main())
 

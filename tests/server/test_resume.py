@@ -79,7 +79,9 @@ def test_who_comes_back_soon_was_silent_meanwhile(before: int, lost: int, hole: 
     talk, ready = opened(Summing)
     talk.say(noise[:before])
     frame = len(talk.frames)
+    assert talk.room.promised
     talk.call.park(talk.now)
+    assert not talk.room.promised, "nobody takes up that room now"
     if lost:
         talk.call.receive(_frame(noise[before : before + lost], before), talk.now)
         talk.settle()

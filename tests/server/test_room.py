@@ -72,7 +72,7 @@ def test_hops_that_wait_for_a_busy_worker_are_done_together() -> None:
         made.submit(job(lambda: (began.set(), go_on.wait(PATIENCE))))
         assert began.wait(PATIENCE)
         now = time.monotonic()
-        turns = [Turn("low", now, now + 60.0, 60.0) for _ in range(5)]
+        turns = [Turn("low", now + 60.0, 60.0) for _ in range(5)]
         threads: list[int] = []
         hops = [made.submit(job(lambda: threads.append(threading.get_ident()), t)) for t in turns]
         go_on.set()
@@ -105,6 +105,19 @@ def test_streams_are_let_in_until_what_was_promised_fills_the_room() -> None:
         made.let_in("a kind", 0.004, 0.020)
 
 
+def test_a_stream_that_leaves_gives_back_what_it_was_promised() -> None:
+    with room(2, clock=Clock(), easing=False) as made:
+        seats = [Rooms([made]).seat() for _ in range(100)]
+        for seat in seats:
+            seat.let_in("a kind", 0.004, 0.020)
+            seat.leave()
+        assert made.load == 0.0
+        filled(made)
+        seats[0].leave()  # parked before, over now: what it gave back is not its own any more
+        with pytest.raises(Refused, match="busy"):
+            made.let_in("a kind", 0.004, 0.020)
+
+
 def test_an_idle_device_takes_a_stream_whatever_it_costs() -> None:
     clock = Clock()
     with room(clock=clock, easing=False) as made:
@@ -116,7 +129,7 @@ def test_an_idle_device_takes_a_stream_whatever_it_costs() -> None:
 def test_a_stream_is_expected_to_cost_what_others_of_its_kind_do() -> None:
     """Together with others a hop costs less than alone; one of an unknown kind is not so cheap."""
     with room(easing=False) as made:
-        turn = Turn("a kind", time.monotonic(), time.monotonic() + 1.0, 0.020)
+        turn = Turn("a kind", time.monotonic() + 1.0, 0.020)
         assert made.submit(job(lambda: time.sleep(0.03), turn)).result(PATIENCE).error is None
         for _ in range(20):
             made.let_in("a kind", 10.0, 1.0)

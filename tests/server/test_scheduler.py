@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from server.scheduler import CATCH_UP, COMPANY, LENGTH, MARGIN, SAFETY, Costs, Scheduler, Task
 
 
-def task(deadline: float, arrived: float = 0.0, kind: object = "low", hop_s: float = 0.02) -> Task:
-    return Task(lambda: None, str(kind) if kind else None, arrived, deadline, hop_s)
+def task(deadline: float, kind: object = "low", hop_s: float = 0.02) -> Task:
+    return Task(lambda: None, str(kind) if kind else None, deadline, hop_s)
 
 
 def knowing(seconds: float, **settings_: object) -> Scheduler:
@@ -135,9 +135,9 @@ def test_batches_have_the_sizes_that_the_device_has_graphs_for() -> None:
 
 def test_work_without_a_turn_goes_alone_and_before_hops() -> None:
     scheduler = knowing(0.001)
-    scheduler.put(task(0.5, arrived=0.4))
-    scheduler.put(task(0.45, arrived=0.45, kind=None))
-    scheduler.put(task(0.6, arrived=0.4))
+    scheduler.put(task(0.5))
+    scheduler.put(task(0.45, kind=None))
+    scheduler.put(task(0.6))
     assert [one.kind for one in scheduler.take(0.45)] == [None]
 
 
@@ -169,7 +169,7 @@ class Simulation:
             now, _, what, held = heappop(events)
             if what == "hop":
                 hop_s = self.hops[held]  # pyright: ignore[reportArgumentType, reportCallIssue]
-                new = Task(lambda: None, hop_s, now, now + hop_s, hop_s)
+                new = Task(lambda: None, hop_s, now + hop_s, hop_s)
                 owners[id(new)] = held  # pyright: ignore[reportArgumentType]
                 self.scheduler.put(new)
             elif what == "done":
