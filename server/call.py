@@ -32,13 +32,17 @@ from server.protocol import (
     Stopped,
     client_message,
 )
+from stream.ladder import Step
 
 
 class Backend(Protocol):
     """Where conversions come from. Both may take long: they run in a worker thread."""
 
-    def open(self, start: Start, device: str, /) -> Opened:
-        """A warm conversion as `start` asks for. Raises `TimbralError` when there is none."""
+    def open(self, start: Start, device: str, step: Step = ..., /) -> Opened:
+        """A warm conversion as `start` asks for, with what `step` gives up.
+
+        Raises `TimbralError` when there is none.
+        """
         ...
 
     def load(self, voice: str, device: str, /) -> Any:
@@ -331,21 +335,19 @@ class Call:
             self._heard = self._reported = now
             self._ready = Ready(
                 session=self.session,
-                voice=start.voice,
                 sample_rate=start.sample_rate,
                 encoding=start.encoding,
-                hop_samples=converter.hop,
-                latency_samples=converter.latency,
                 provider=result.provider,
-                profile=result.profile,
                 why=result.why,
                 resume=self._ticket.offer() if self._ticket else "",
+                **line.facts,
             )
             self.outbox.message(self._ready)
 
-        self._loads.append(
-            Job(lambda: self._backend.open(start, self._room.device), opened, self.fail)
-        )
+        def work() -> Opened:
+            return self._backend.open(start, self._room.device, self._room.step)
+
+        self._loads.append(Job(work, opened, self.fail))
 
     def _load(self, name: str, line: Line) -> None:
         def loaded(voice: Any, _seconds: float, _now: float) -> None:

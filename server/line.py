@@ -69,6 +69,7 @@ class Opened(NamedTuple):
     profile: str  # as asked, or what `auto` chose
     why: str  # how it came to it; empty when it was asked for
     hop_seconds: float = 0.0  # that a hop takes alone, as measured while it was warmed
+    step: Step = STEPS[0]  # what was given up of that profile
 
 
 class Turn(NamedTuple):
@@ -118,8 +119,8 @@ class Line:
     ) -> None:
         self._rate = rate = start.sample_rate
         self._converter = converter = opened.converter
-        self._profile, self._given = opened.profile, opened.profile
-        self._step_now = STEPS[0]  # what is given up, of the profile given
+        self._profile, self._given = converter.profile.name, opened.profile
+        self._step_now = opened.step  # what is given up, of the profile given
         self._profiles = converter.profiles
         self._voice = start.voice
         self.place = place

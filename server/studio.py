@@ -19,6 +19,7 @@ from stream.controls import Controls
 from stream.device import Device
 from stream.engine import Conversion
 from stream.errors import TimbralError
+from stream.ladder import STEPS, Step, eased
 from stream.models.providers import on_gpu
 from stream.models.session import reason
 from stream.models.store import Store
@@ -60,21 +61,22 @@ class Studio:
         for device in self._devices:
             self._choice("auto", self.load(self._default, device), device)
 
-    def open(self, start: Start, device: str) -> Opened:
+    def open(self, start: Start, device: str, step: Step = STEPS[0]) -> Opened:
         """A conversion that has run before, so that its first hop is no slower than others."""
         voice = self.load(start.voice, device)
         choice = self._choice(start.profile, voice, device)
         conversion = Conversion(
             voice,
             start.sample_rate,
-            profile=choice.profile,
+            profile=eased(choice.profile, voice.profiles, step),
             controls=Controls(**start.controls.model_dump(exclude_none=True)),
         )
         # of this thread on the processor, which others use, too; a GPU is only waited for
         clock = time.perf_counter if on_gpu(voice.provider) else time.thread_time
         hop_seconds = min(_timed(conversion, clock) for _ in range(WARM_HOPS))
         conversion.reset()
-        return Opened(conversion, voice.provider, choice.profile.name, choice.why, hop_seconds)
+        given = choice.profile.name
+        return Opened(conversion, voice.provider, given, choice.why, hop_seconds, step)
 
     def load(self, voice: str, device: str) -> Voice:
         """The voice of that name, shared by all streams on the device."""

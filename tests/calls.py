@@ -30,7 +30,7 @@ from server.warm import Warm
 from stream.audio import Audio
 from stream.controls import Controls
 from stream.errors import ConfigError, HostileFile, VoiceNotFound
-from stream.ladder import STEPS
+from stream.ladder import STEPS, Step, eased
 from stream.profiles import Profile, ProfileName
 
 RATE = 8_000
@@ -116,10 +116,13 @@ class FakeVoices:
         self.added: list[tuple[str | None, list[tuple[str, bytes]]]] = []
         self.removed: list[str] = []
 
-    def open(self, start: Start, device: str) -> Opened:
+    def open(self, start: Start, device: str, step: Step = STEPS[0]) -> Opened:
         self.load(start.voice, device)
-        self.opened.append(self.make())
-        return Opened(self.opened[-1], "FakeProvider", "low", "", self.hop_seconds)
+        made = self.make()
+        given = made.profile
+        made.change_profile(eased(given, made.profiles, step))  # type: ignore[arg-type]
+        self.opened.append(made)
+        return Opened(made, "FakeProvider", given.name, "", self.hop_seconds, step)
 
     def load(self, voice: str, device: str = "cpu") -> str:
         del device

@@ -44,7 +44,7 @@ from server.protocol import (
 )
 from server.service import run
 from stream.audio import Audio
-from stream.ladder import Ladder
+from stream.ladder import STEPS, Ladder, Step
 
 TESTS = Path(__file__).parent
 RATE, FRAME = 48_000, 960  # Hz, and samples of 20 ms
@@ -422,17 +422,17 @@ class Crowd(HalvingVoices):
         super().__init__(hop_seconds=sleep + burn)
         self._sleep, self._burn = sleep, burn
 
-    def open(self, start: Start, device: str) -> Opened:
-        opened = super().open(start, device)
+    def open(self, start: Start, device: str, step: Step = STEPS[0]) -> Opened:
+        opened = super().open(start, device, step)
         assert isinstance(opened.converter, Halver)
         plain = opened.converter.step
 
-        def step(block: Audio) -> Audio:
+        def slow(block: Audio) -> Audio:
             time.sleep(self._sleep)
             _burn(self._burn)
             return plain(block)
 
-        opened.converter.step = step
+        opened.converter.step = slow
         return opened._replace(hop_seconds=self.hop_seconds)
 
 

@@ -22,7 +22,7 @@ from server.service import run
 from server.settings import load_config
 from stream.audio import Audio
 from stream.controls import Controls
-from stream.ladder import STEPS
+from stream.ladder import STEPS, Step
 
 GAINS = {"ada": -0.5, "ben": 0.25, "slow": 1.0}
 HOP_S, LAG_S = 0.02, 0.04
@@ -54,7 +54,8 @@ class Halver(FakeConversion):
 class HalvingVoices(FakeVoices):
     """ada and ben; slow cannot be changed to while talking."""
 
-    def open(self, start: Start, device: str) -> Opened:
+    def open(self, start: Start, device: str, step: Step = STEPS[0]) -> Opened:
+        del step  # its conversions take up what is given up with their first hop
         self.load(start.voice, device)
         controls = Controls(**start.controls.model_dump(exclude_none=True))
         halver = Halver(start.sample_rate, start.voice, controls)

@@ -37,6 +37,7 @@ from server.reception import Reception
 from server.room import Room, Rooms
 from stream.audio import Audio
 from stream.controls import Controls
+from stream.ladder import STEPS, Step
 
 RATE, FRAME = 8_000, 1_600  # Hz, samples: 0.2 s
 HOP_S, LAG_S = 0.2, 0.04
@@ -54,7 +55,8 @@ class Pressed(HalvingVoices):
         self._time = time
         self.pressure = 1.0
 
-    def open(self, start: Start, device: str) -> Opened:
+    def open(self, start: Start, device: str, step: Step = STEPS[0]) -> Opened:
+        del step  # its conversions take up what is given up with their first hop
         self.load(start.voice, device)
         controls = Controls(**start.controls.model_dump(exclude_none=True))
         return Opened(Slow(start.voice, controls, self._pass), "Numpy", "low", "", COST_S)

@@ -24,6 +24,7 @@ from server.tokens import Token, digest, write_tokens
 from server.whole import Order
 from stream.errors import AudioError, ConfigError, HostileFile
 from stream.importer.voices import NAME
+from stream.ladder import STEPS
 from stream.models.voice import VoiceCard
 
 JOBS = ("1" * 32, "2" * 32, "3" * 32)  # one that waits, one with a cover, one whose cover is lost
@@ -75,8 +76,8 @@ class Voices(FakeVoices):
         card = self._card.model_copy(update={"name": chosen})
         return {"voice": card.model_dump(mode="json", exclude={"files"}), "missing": ""}
 
-    def open(self, start: Any, device: Any) -> Any:
-        opened = super().open(start, device)
+    def open(self, start: Any, device: Any, step: Any = STEPS[0]) -> Any:
+        opened = super().open(start, device, step)
         self.opened.clear()
         return opened
 

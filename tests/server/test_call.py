@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from server.config import Limits
 from server.failures import RETRY_S, TRY_LATER
+from server.line import Opened
 from server.protocol import (
     AudioFrame,
     Bypass,
@@ -21,13 +22,14 @@ from server.protocol import (
     ServerMessage,
     SetControls,
     SetVoice,
+    Start,
     Stats,
     Stop,
     Stopped,
     VoiceNow,
 )
 from stream.controls import Controls
-from stream.ladder import STEPS
+from stream.ladder import STEPS, Step
 
 
 def live() -> Talk:
@@ -448,7 +450,12 @@ def test_controls_in_start_reach_the_backend() -> None:
     seen: list[object] = []
     voices = FakeVoices()
     opener = voices.open
-    voices.open = lambda start, device: (seen.append(start), opener(start, device))[1]
+
+    def noted(start: Start, device: str, step: Step = STEPS[0]) -> Opened:
+        seen.append(start)
+        return opener(start, device, step)
+
+    voices.open = noted
     Talk(voices).tell(asked)
     assert seen == [asked]
 
@@ -470,6 +477,19 @@ def test_a_busy_machine_gets_longer_hops_and_nothing_is_lost() -> None:
     blocks = talk.conversion.blocks
     assert blocks[:3] == [160, 160, 160]
     assert set(blocks[4:-1]) == {320}
+
+
+def test_who_comes_to_a_busy_machine_is_told_the_longer_hops_at_once() -> None:
+    talk = Talk()
+    talk.room.step = STEPS[3]
+    (ready,) = talk.tell(START)
+    assert isinstance(ready, Ready)
+    assert (ready.profile, ready.hop_samples, ready.latency_samples) == ("balanced", 320, 400)
+    talk.say(960)
+    assert talk.conversion.blocks == [320, 320, 320]
+    talk.room.step = STEPS[0]
+    talk.say(960)
+    assert talk.conversion.profile.name == "low"
 
 
 def test_what_was_given_up_comes_back() -> None:
