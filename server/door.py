@@ -5,6 +5,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ from typing import Any
 from aiohttp import web
 
 from server.config import Limits, ServerConfig
+from server.listener import Listener, bound
 from server.pages import EVERYWHERE
 from stream.errors import ConfigError
 
 log = logging.getLogger("timbral.server")
 
-BACKLOG = 128
 SEND_BUFFER = 128 * 1024  # bytes the kernel may hold for a slow reader: about a second of audio
 RECEIVE_BUFFER = 64 * 1024  # the same of what this server could not read yet, while it was held up
 
@@ -82,7 +83,7 @@ class Door(web.BaseSite):
         context: ssl.SSLContext | None,
         refused: Callable[[str], None],
     ) -> None:
-        super().__init__(runner, ssl_context=context, backlog=BACKLOG)
+        super().__init__(runner, ssl_context=context)
         self._config = config
         self._limits = config.limits
         self._refused = refused
@@ -107,15 +108,19 @@ class Door(web.BaseSite):
     async def start(self) -> None:
         """Listen. Raises `OSError` when the port cannot be had."""
         await super().start()
-        handshake = self._limits.handshake_s if self._ssl_context else None
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: _Arrival(self),
-            self._config.host,
-            self._config.port,
-            ssl=self._ssl_context,
-            backlog=self._backlog,
-            ssl_handshake_timeout=handshake,
-        )
+        sockets = await bound(self._config.host, self._config.port)
+        self._server = Listener(sockets, self._enter)
+
+    async def _enter(self, connection: socket.socket) -> None:
+        handshake_s = self._limits.handshake_s if self._ssl_context else None
+        # who does not get through the handshake has nothing to be told
+        with suppress(OSError, asyncio.TimeoutError):
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: _Arrival(self),
+                connection,
+                ssl=self._ssl_context,
+                ssl_handshake_timeout=handshake_s,
+            )
 
     def answer(self, transport: asyncio.Transport) -> None:
         """Let a new connection in, or cut it off."""

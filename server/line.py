@@ -26,6 +26,8 @@ from stream.audio import Audio
 from stream.controls import Controls
 from stream.ladder import STEPS, Step, eased
 
+CATCH_UP_S = 10.0  # of audio that may come at once, after a pause as long
+
 
 class Converter(Protocol):
     """What a stream needs of `stream.engine.Conversion`; see there for the laws."""
@@ -78,6 +80,8 @@ class Turn(NamedTuple):
     kind: Hashable
     deadline: float
     hop_s: float
+    stream: Hashable = None
+    spoken: float = float("-inf")
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,7 @@ class Line:
         self._latency = converter.latency
         self._changes: deque[Job] = deque()
         self._busy = False
+        self._spoken: float | None = None  # when what comes next is said, at the pace of speech
         self._broken = False  # a hop failed: the conversion must be reset
         self._failures = 0  # hops in a row
         self._ending = False
@@ -275,7 +280,9 @@ class Line:
         hop_s = self._hop / self._rate
         # the device is not late, and others need not wait, when this client did not read
         deadline = max(hop.deadline, now + hop_s) if self._held_up else hop.deadline
-        turn = Turn(self.kind, deadline, hop_s)
+        spoken = now if self._spoken is None else max(self._spoken, now - CATCH_UP_S)
+        self._spoken = spoken + hop_s
+        turn = Turn(self.kind, deadline, hop_s, id(self), spoken)
         return Job(work, then, self._hop_failed, turn)
 
     def _follow(self) -> None:

@@ -178,8 +178,9 @@ class Room:
                     if len(self._scheduler):
                         self._changed.notify()  # there is more than this worker takes
                     return batch, now
-                # the ladder comes down while nothing is converted, too
-                self._changed.wait(LOOK_S if self._ladder.level else None)
+                # the ladder comes down while nothing is converted, too, and what is early is due
+                waits = self._ladder.level or len(self._scheduler)
+                self._changed.wait(LOOK_S if waits else None)
         return None
 
     def _count(self, batch: Sequence[Task], now: float) -> None:

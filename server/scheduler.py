@@ -16,6 +16,8 @@ CATCH_UP = 0.8  # the same when that one is late already: or it would stay late 
 MEMORY = 0.1  # weight of the newest measurement in an average
 LOOK_BACK_S = 2.0  # over which the load is measured
 COMPANY = 4  # tasks in a batch, when much is to be done
+EARLY_S = 0.25  # by which a stream may be ahead of real time while others speak
+ALONE_S = 1.0  # after which nobody else speaks
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,16 @@ class Task:
     kind      what it costs like: tasks of a kind take the same time; `None` runs alone, at once
     deadline  when it must be done
     hop_s     seconds of audio in it
+    stream    whose it is
+    spoken    when a stream that speaks at the pace of speech would have begun to say it
     """
 
     work: Callable[[], Any]
     kind: Hashable
     deadline: float
     hop_s: float
+    stream: Hashable = None
+    spoken: float = -math.inf
 
 
 class Costs:
@@ -101,7 +107,8 @@ class Scheduler:
               they save time
     starts    a batch starts as soon as a worker is idle: while all are busy, others gather. Waiting
               for company on purpose would save time that nobody needs, for latency that all have
-    fair      a stream has one task at a time, so none can keep another from its turn
+    fair      a stream has one task at a time, so none can keep another from its turn; and while
+              others speak, one that is ahead of the pace of speech waits
     idle      no worker is idle while two tasks or more wait that could start: they are shared out,
               and none takes more than its part of all that wait and run, or the next one is idle
     """
@@ -117,6 +124,7 @@ class Scheduler:
         self._waiting: list[Task] = []
         self._running: list[tuple[float, int]] = []  # when a batch began, and its tasks
         self._past: deque[tuple[float, float]] = deque()  # when a batch ended; seconds of load
+        self._spoke: dict[Hashable, float] = {}  # when a stream's audio was started, not early
 
     def __len__(self) -> int:
         """Tasks that wait."""
@@ -127,9 +135,11 @@ class Scheduler:
         self._waiting.append(task)
 
     def take(self, now: float) -> list[Task]:
-        """The batch to start now; empty when nothing waits, or all workers are busy."""
+        """The batch to start now; empty when nothing waits that may start, or nobody is idle."""
         batch = self._batch(now)
         if batch:
+            spoken = (task for task in batch if task.kind is not None and not _early(task, now))
+            self._spoke |= {task.stream: now for task in spoken}
             self._waiting = [task for task in self._waiting if task not in batch]
             self._running.append((now, len(batch)))
         return batch
@@ -163,6 +173,10 @@ class Scheduler:
         order = sorted(self._waiting, key=lambda task: task.deadline)
         if order[0].kind is None:
             return order[:1]
+        self._spoke = {one: at for one, at in self._spoke.items() if now - at < ALONE_S}
+        order = [task for task in order if not self._waits_for_others(task, now)]
+        if not order:
+            return []
         everybody = len(order) + sum(count for _, count in self._running)
         share = min(self.most, math.ceil(everybody / self.workers))
         batch = order[:1]
@@ -175,6 +189,13 @@ class Scheduler:
             batch.append(task)
         return batch[: self._size(len(batch))]
 
+    def _waits_for_others(self, task: Task, now: float) -> bool:
+        return _early(task, now) and any(one != task.stream for one in self._spoke)
+
     def _size(self, count: int) -> int:
         fit = [size for size in self.sizes if size <= count]
         return max(fit) if fit else count
+
+
+def _early(task: Task, now: float) -> bool:
+    return task.spoken > now + EARLY_S

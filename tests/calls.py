@@ -13,7 +13,7 @@ from server.auth import Gate
 from server.call import Call
 from server.config import Limits, ServerConfig
 from server.failures import TRY_LATER, Refused
-from server.line import Job, Opened, Outcome
+from server.line import Job, Opened, Outcome, Turn
 from server.pcm import decode
 from server.protocol import (
     AudioFrame,
@@ -169,6 +169,7 @@ class FakeRoom:
         self.step = STEPS[0]
         self.refuses = False
         self.promised = False
+        self.turns: list[Turn] = []
 
     def let_in(self, kind: Hashable, seconds: float, hop_s: float) -> None:
         del seconds, hop_s
@@ -181,6 +182,8 @@ class FakeRoom:
 
     def submit(self, job: Job) -> "Future[Outcome]":
         future: Future[Outcome] = Future()
+        if job.turn is not None:
+            self.turns.append(job.turn)
         future.set_result(attempt(job.work))
         return future
 

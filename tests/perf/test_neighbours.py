@@ -56,11 +56,18 @@ async def p99(talkers: list[Talker]) -> float:
 
 
 async def moved(server: Served, talkers: list[Talker], deed: str) -> float:
-    """By what factor the 99th percentile grows: the median of the turns with, to that without."""
+    """By what factor the 99th percentile grows: the median of the turns with, to that without.
+
+    A deed in a stream is compared with a stream that is well-behaved, which takes its time, too.
+    """
     quiet, noisy = list[float](), list[float]()
     async with misbehaving(server, deed) as process:
         for _ in range(TURNS):
-            quiet.append(await p99(talkers))
+            async with AsyncExitStack() as stack:
+                if deed in misbehave.IN_STREAM:
+                    other = await stack.enter_async_context(talker(server.url))
+                    await stack.enter_async_context(talking(other))
+                quiet.append(await p99(talkers))
             process.send_signal(signal.SIGCONT)
             noisy.append(await p99(talkers))
             process.send_signal(signal.SIGSTOP)

@@ -492,6 +492,23 @@ def test_who_comes_to_a_busy_machine_is_told_the_longer_hops_at_once() -> None:
     assert talk.conversion.profile.name == "low"
 
 
+def test_who_was_silent_may_catch_up_and_who_runs_ahead_is_seen_to() -> None:
+    """What the scheduler is told of a stream: since when its audio would have been spoken."""
+    talk, pause = Talk(), 5.0
+    talk.tell(START)
+    for _ in range(10):
+        talk.say(800)
+        talk.now += 800 / RATE
+    assert all(turn.spoken <= talk.now for turn in talk.room.turns)
+    talk.now += pause
+    for seconds, ahead in ((pause, 0.0), (1.0, 1.0)):
+        for _ in range(round(seconds * RATE / 800)):
+            talk.say(800)
+        last = talk.room.turns[-1]
+        assert last.spoken + last.hop_s == pytest.approx(talk.now + ahead)
+    assert {turn.stream for turn in talk.room.turns} == {last.stream}
+
+
 def test_what_was_given_up_comes_back() -> None:
     talk = Talk()
     talk.tell(START)

@@ -1,7 +1,7 @@
 """The scheduler's laws, in simulations: no thread and no clock but the simulation's own."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from heapq import heappop, heappush
 
 import numpy as np
@@ -154,8 +154,13 @@ class Simulation:
         self, scheduler: Scheduler, hops: list[float], cost: Callable[[list[Task]], float]
     ) -> None:
         self.scheduler, self.hops, self.cost = scheduler, hops, cost
-        self.lateness: dict[int, list[float]] = defaultdict(list)
+        self.lateness: dict[Hashable, list[float]] = defaultdict(list)
         self.sizes: list[int] = []
+        self._following: dict[Hashable, Callable[[float], Task]] = {}
+
+    def follow(self, stream: int, next_one: Callable[[float], Task]) -> None:
+        """A stream whose next task is there as soon as the last one is done."""
+        self._following[stream] = next_one
 
     def run(self, seconds: float) -> None:
         events: list[tuple[float, int, str, object]] = []
@@ -164,19 +169,22 @@ class Simulation:
             for k in range(int((seconds - phase) / hop_s)):
                 heappush(events, (phase + k * hop_s, len(events), "hop", i))
         count = len(events)
-        owners: dict[int, int] = {}
+        for next_one in self._following.values():
+            self.scheduler.put(next_one(0.0))
+        heappush(events, (0.0, len(events), "begin", None))
         while events:
             now, _, what, held = heappop(events)
             if what == "hop":
                 hop_s = self.hops[held]  # pyright: ignore[reportArgumentType, reportCallIssue]
-                new = Task(lambda: None, hop_s, now + hop_s, hop_s)
-                owners[id(new)] = held  # pyright: ignore[reportArgumentType]
+                new = Task(lambda: None, hop_s, now + hop_s, hop_s, held)
                 self.scheduler.put(new)
             elif what == "done":
                 batch, begun = held  # pyright: ignore[reportGeneralTypeIssues]
                 self.scheduler.done(batch, begun, now)
                 for one in batch:
-                    self.lateness[owners.pop(id(one))].append(now - one.deadline)
+                    self.lateness[one.stream].append(now - one.deadline)
+                    if one.stream in self._following and now < seconds:
+                        self.scheduler.put(self._following[one.stream](now))
             while batch := self.scheduler.take(now):
                 self.sizes.append(len(batch))
                 count += 1
@@ -236,3 +244,25 @@ def test_short_hops_are_in_time_beside_long_ones() -> None:
     for stream in range(4):
         late = np.array(simulation.lateness[stream][50:]) > 0.0
         assert np.mean(late) < 0.01
+
+
+@pytest.mark.parametrize("others", [0, 1, 4])
+def test_who_sends_faster_than_it_speaks_takes_no_more_time_than_others(others: int) -> None:
+    """A stream that is alone is converted as fast as it goes."""
+    fast, seconds, cost, hop_s, inbox_s = 99, 4.0, 0.004, 0.02, 2.0
+    scheduler = Scheduler(workers=2)
+    simulation = Simulation(scheduler, [hop_s] * others, lambda _: cost)
+    heard = [0.0]  # s of its audio that were converted
+
+    def next_one(now: float) -> Task:
+        due = min(heard[0], now + inbox_s)
+        heard[0] += hop_s
+        return Task(lambda: None, hop_s, due + hop_s, hop_s, fast, heard[0] - hop_s)
+
+    simulation.follow(fast, next_one)
+    simulation.run(seconds)
+    if others:
+        assert seconds < heard[0] < seconds + 1.0
+    else:
+        assert heard[0] > 0.9 * seconds * hop_s / cost
+    assert all(max(simulation.lateness[stream]) < 0.0 for stream in range(others))
