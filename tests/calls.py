@@ -1,6 +1,7 @@
 """A fake conversion and a whole conversation without sockets, for tests of the server."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -169,7 +170,7 @@ class FakeRoom:
         self.step = STEPS[0]
         self.refuses = False
         self.promised = False
-        self.turns: list[Turn] = []
+        self.turns: deque[Turn] = deque(maxlen=500)
 
     def let_in(self, kind: Hashable, seconds: float, hop_s: float) -> None:
         del seconds, hop_s
