@@ -235,10 +235,8 @@ class Client:
 
     async def live(self, until: float) -> None:
         """Talk now and then, until it is this late."""
-        while True:
-            await asyncio.sleep(self.chance.expovariate(1 / 240.0))
-            if self._now > until:
-                return
+        while (pause := self.chance.expovariate(1 / 240.0)) < until - self._now:
+            await asyncio.sleep(pause)
             await self.talk()
 
     async def talk(self) -> None:
