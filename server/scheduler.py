@@ -170,13 +170,13 @@ class Scheduler:
         """What would be started next, the earliest deadline first."""
         if not self._waiting or len(self._running) == self.workers:
             return []
-        order = sorted(self._waiting, key=lambda task: task.deadline)
+        self._spoke = {one: at for one, at in self._spoke.items() if now - at < ALONE_S}
+        may_start = [task for task in self._waiting if not self._waits_for_others(task, now)]
+        if not may_start:
+            return []
+        order = sorted(may_start, key=lambda task: task.deadline)
         if order[0].kind is None:
             return order[:1]
-        self._spoke = {one: at for one, at in self._spoke.items() if now - at < ALONE_S}
-        order = [task for task in order if not self._waits_for_others(task, now)]
-        if not order:
-            return []
         everybody = len(order) + sum(count for _, count in self._running)
         share = min(self.most, math.ceil(everybody / self.workers))
         batch = order[:1]

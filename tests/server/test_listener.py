@@ -27,9 +27,7 @@ async def knocked(port: int, count: int) -> list[socket.socket]:
     return made
 
 
-def with_listener(
-    then: Callable[[Listener, int, list[float]], Awaitable[None]], host: str = "127.0.0.1"
-) -> None:
+def with_listener(then: Callable[[Listener, int, list[float]], Awaitable[None]]) -> None:
     async def main() -> None:
         taken: list[float] = []
 
@@ -37,7 +35,7 @@ def with_listener(
             taken.append(asyncio.get_running_loop().time())
             connection.close()
 
-        sockets = await bound(host, 0)
+        sockets = await bound("127.0.0.1", 0)
         made = Listener(sockets, take)
         try:
             await then(made, sockets[0].getsockname()[1], taken)

@@ -141,6 +141,16 @@ def test_work_without_a_turn_goes_alone_and_before_hops() -> None:
     assert [one.kind for one in scheduler.take(0.45)] == [None]
 
 
+def test_work_without_a_turn_goes_alone_though_one_that_is_early_has_waited_longer() -> None:
+    scheduler = knowing(0.001, workers=2)
+    scheduler.put(task(0.5))
+    assert len(scheduler.take(0.45)) == 1
+    scheduler.put(Task(lambda: None, "low", 0.4, 0.02, "ahead", 5.0))
+    scheduler.put(task(0.45, kind=None))
+    scheduler.put(task(0.6))
+    assert [one.kind for one in scheduler.take(0.45)] == [None]
+
+
 def test_an_impossible_size_is_a_programmers_error() -> None:
     for wrong in ({"workers": 0}, {"most": 0}, {"sizes": (0,)}):
         with pytest.raises(ValueError, match="1 or more"):
